@@ -1,0 +1,27 @@
+package org.apache.spark.sql.llm
+
+import org.apache.spark.sql.catalyst.analysis.TypeCheckResult.TypeCheckSuccess
+import org.apache.spark.sql.catalyst.expressions._
+
+/**
+ * A field as JSON text, made by Spark's own `to_json`, so that every type that has a JSON form (dates, decimals,
+ * binary, maps, variants, nested structs) reaches the prompt as Spark users know it.
+ */
+object FieldJson {
+  private val options = Map("ignoreNullFields" -> "true")
+
+  private def json(value: Expression, timeZone: Option[String]): StructsToJson =
+    StructsToJson(options, CreateNamedStruct(Seq(Literal("v"), value)), timeZone)
+
+  /** Fails at analysis for a type that has no JSON form. */
+  def check(name: String, value: Expression): Unit =
+    if (value.resolved && json(value, Some("UTC")).checkInputDataTypes() != TypeCheckSuccess) {
+      throw LLMErrors.invalidField(name, value.dataType.sql)
+    }
+
+  /** `{"v":VALUE}`, or `{}` for NULL: the worker cuts VALUE out. */
+  def encode(value: Expression, timeZone: String): Expression = json(value, Some(timeZone)) match {
+    case r: RuntimeReplaceable => r.replacement
+    case e => e
+  }
+}

@@ -1,0 +1,52 @@
+package org.apache.spark.sql.llm
+
+import org.apache.spark.sql.SparkSession
+import org.apache.spark.sql.catalyst.expressions._
+import org.apache.spark.sql.catalyst.plans._
+import org.apache.spark.sql.catalyst.plans.logical._
+import org.apache.spark.sql.catalyst.rules.Rule
+
+/**
+ * Before Spark's operator optimization: takes calls out of the places where Spark would move, copy or infer them.
+ * {{{
+ *   Filter(cheap AND llm1 AND llm2)     ->  LLMFilter(llm2, LLMFilter(llm1, Filter(cheap)))
+ *   inner Join ON cheap AND llm(l, r)   ->  LLMFilter(llm(l, r), Join ON cheap)
+ *   left Join ON ... llm(l) ...         ->  Join with llm(l) computed in a Project under its side
+ * }}}
+ * A conjunct that reads an answer's alias counts as an LLM predicate: Spark would push it through the Project by
+ * putting the call in the alias's place, and the model would be asked twice.
+ */
+case class IsolateCalls(session: SparkSession) extends Rule[LogicalPlan] with PredicateHelper {
+
+  override def apply(plan: LogicalPlan): LogicalPlan = if (!Calls.in(plan)) plan else plan.transformUp {
+    case Filter(condition, child) if split(condition).exists(Calls.needsModel(_, child)) =>
+      val (llm, cheap) = split(condition).partition(Calls.needsModel(_, child))
+      stack(llm, cheap.reduceOption(And).fold(child)(Filter(_, child)))
+    case j @ Join(_, _, Inner | Cross, Some(condition), _) if LLMCall.in(condition) =>
+      val (llm, cheap) = split(condition).partition(LLMCall.in)
+      stack(llm, j.copy(joinType = Inner, condition = cheap.reduceOption(And)))
+    case j @ Join(_, _, _, Some(condition), _) if LLMCall.in(condition) => underItsSide(j, condition)
+  }
+
+  private def split(condition: Expression): Seq[Expression] =
+    if (LLMConf.predicateOrder) splitConjunctivePredicates(condition) else Seq(condition)
+
+  private def stack(predicates: Seq[Expression], base: LogicalPlan): LogicalPlan =
+    predicates.foldLeft(base)((plan, predicate) => LLMFilter(predicate, plan))
+
+  private def underItsSide(join: Join, condition: Expression): LogicalPlan = {
+    val calls = new Calls.Extractor
+    val newCondition = calls.calls(condition)
+    val (left, rest) = calls.aliases.partition(_.references.subsetOf(join.left.outputSet))
+    val (right, both) = rest.partition(_.references.subsetOf(join.right.outputSet))
+    if (both.nonEmpty) {
+      throw LLMErrors.unsupported(
+        s"llm() over columns of both sides in the condition of a ${join.joinType.sql} join",
+        "Use an inner join, or compute the pairs in a subquery first.")
+    }
+    Project(join.output, join.copy(
+      left = if (left.isEmpty) join.left else Project(join.left.output ++ left, join.left),
+      right = if (right.isEmpty) join.right else Project(join.right.output ++ right, join.right),
+      condition = Some(newCondition)))
+  }
+}

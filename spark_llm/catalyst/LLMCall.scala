@@ -1,0 +1,93 @@
+package org.apache.spark.sql.llm
+
+import org.apache.spark.sql.catalyst.expressions._
+import org.apache.spark.sql.types._
+import org.apache.spark.unsafe.types.UTF8String
+
+/**
+ * The constant options of a call. Part of the call's identity: two calls are one only if all are equal.
+ *
+ * @param returnType type of the answer
+ * @param onError    "fail", "null" or "struct"
+ * @param maxTokens  generated tokens at most; None = spark.llm.maxAnswerLen
+ */
+case class LLMOptions(
+    model: Option[String] = None,
+    returnType: DataType = StringType,
+    onError: String = LLMOptions.Fail,
+    temperature: Double = 0.0,
+    maxTokens: Option[Int] = None,
+    seed: Option[Long] = None) {
+
+  /** Independent draws: equal questions may have different answers, so calls are never merged. */
+  def sampled: Boolean = temperature > 0 && seed.isEmpty
+
+  /** The options that were given, as they are written in SQL. */
+  def written: Seq[String] = Seq(
+    model.map(m => s"model => '$m'"),
+    Option.when(returnType != StringType)(s"return_type => '${returnType.sql}'"),
+    Option.when(onError != LLMOptions.Fail)(s"on_error => '$onError'"),
+    Option.when(temperature != 0.0)(s"temperature => $temperature"),
+    maxTokens.map(n => s"max_tokens => $n"),
+    seed.map(s => s"seed => $s")).flatten
+}
+
+object LLMOptions {
+  val Fail = "fail"
+  val Null = "null"
+  val Struct = "struct"
+}
+
+/**
+ * One `llm(instruction, field, ...)`. Never evaluated in the JVM: PlanCalls moves it into an LLMEval node.
+ *
+ * Unevaluable and so not foldable, else EXPLAIN would ask a model about literals. Deterministic in Catalyst's sense, else Spark
+ * would keep cheap filters above it and refuse it in aggregates and joins.
+ *
+ * @param fieldNames names of `fields` in the prompt, unique, same length
+ */
+case class LLMCall(instruction: Expression, fieldNames: Seq[String], fields: Seq[Expression], options: LLMOptions)
+    extends Expression with Unevaluable {
+
+  override def children: Seq[Expression] = instruction +: fields
+  override def nullable: Boolean = true
+  override def prettyName: String = LLMFunction.name
+
+  override def dataType: DataType =
+    if (options.onError == LLMOptions.Struct) LLMCall.structOf(options.returnType) else options.returnType
+
+  override def toString: String = {
+    val shown = instruction match {
+      case Literal(s: UTF8String, _: StringType) => LLMCall.shorten(s.toString)
+      case other => other.toString
+    }
+    val named = fieldNames.zip(fields).map { case (name, field) => s"$name=$field" }
+    ((shown +: named) ++ options.written).mkString(s"$prettyName(", ", ", ")")
+  }
+
+  override def sql: String = {
+    val named = fieldNames.zip(fields).map {
+      case (name, a: NamedExpression) if a.name == name => a.sql
+      case (name, field) if field.sql == name => name
+      case (name, field) => s"struct(${field.sql} AS `$name`)"
+    }
+    ((instruction.sql +: named) ++ options.written).mkString(s"$prettyName(", ", ", ")")
+  }
+
+  override protected def withNewChildrenInternal(newChildren: IndexedSeq[Expression]): LLMCall =
+    copy(instruction = newChildren.head, fields = newChildren.tail.toSeq)
+}
+
+object LLMCall {
+  private val ShownChars = 48
+
+  def in(e: Expression): Boolean = e.exists(_.isInstanceOf[LLMCall])
+
+  val errorType: StructType = new StructType().add("condition", StringType).add("message", StringType)
+
+  /** The type of `on_error => 'struct'`. */
+  def structOf(value: DataType): StructType = new StructType().add("value", value).add("error", errorType)
+
+  private def shorten(s: String): String =
+    if (s.length > ShownChars) s"'${s.take(ShownChars - 3)}...'" else s"'$s'"
+}

@@ -1,0 +1,93 @@
+package org.apache.spark.sql.llm
+
+import java.util.Locale
+
+import scala.util.control.NonFatal
+
+import org.apache.spark.sql.catalyst.analysis.TempResolvedColumn
+import org.apache.spark.sql.catalyst.expressions._
+import org.apache.spark.sql.catalyst.util.toPrettySQL
+import org.apache.spark.sql.types._
+
+/**
+ * Arguments of `llm(...)` -> LLMCall. Pure: the analyzer calls it more than once for a view or a SQL function.
+ * Stars are expanded before it is called, so it sees columns with their names.
+ */
+object LLMCallBuilder {
+  private val Options = Seq("model", "return_type", "on_error", "temperature", "max_tokens", "seed")
+  private val OnError = Seq(LLMOptions.Fail, LLMOptions.Null, LLMOptions.Struct)
+
+  def build(args: Seq[Expression]): Expression = {
+    val (named, positional) = args.partition(_.isInstanceOf[NamedArgumentExpression])
+    if (positional.isEmpty) throw LLMErrors.missingInstruction()
+    val fields = positional.tail.flatMap(flatten)
+    fields.foreach(f => FieldJson.check(f.name, f.value))
+    LLMCall(asInstruction(positional.head), uniqueNames(fields), fields.map(_.value), options(named))
+  }
+
+  private case class Field(qualifier: Option[String], name: String, value: Expression)
+
+  /** struct(x AS label) and named_struct(...) name their members; a struct column stays one nested field. */
+  private def flatten(e: Expression): Seq[Field] = e match {
+    case s: CreateNamedStruct =>
+      s.nameExprs.zip(s.valExprs).map { case (n, v) => Field(None, String.valueOf(n.eval()), v) }
+    case Alias(child, name) => Seq(Field(None, name, child))
+    case a: Attribute => Seq(Field(a.qualifier.lastOption, a.name, a))
+    case other => Seq(Field(None, nameOf(other), other))
+  }
+
+  private def nameOf(e: Expression): String = e match {
+    case n: NamedExpression => n.name
+    case g: GetStructField => g.extractFieldName
+    case c: Cast => nameOf(c.child)
+    case _: Literal => "value"
+    case other => toPrettySQL(other.transform { case t: TempResolvedColumn => t.child })
+  }
+
+  /** As written; where two are equal, with their table; where that is not enough, numbered. */
+  private def uniqueNames(fields: Seq[Field]): Seq[String] = {
+    def key(s: String) = s.toLowerCase(Locale.ROOT)
+    val repeated = fields.groupBy(f => key(f.name)).filter(_._2.size > 1).keySet
+    val used = scala.collection.mutable.HashSet.empty[String]
+    fields.map { f =>
+      val base = f.qualifier.filter(_ => repeated(key(f.name))).fold(f.name)(q => s"$q.${f.name}")
+      (Iterator(base) ++ Iterator.from(2).map(i => s"${base}_$i")).find(n => used.add(key(n))).get
+    }
+  }
+
+  private def asInstruction(e: Expression): Expression = e.dataType match {
+    case _: StringType => e
+    case NullType => Cast(e, StringType)
+    case other => throw LLMErrors.invalidOption("instruction", other.sql, "a STRING")
+  }
+
+  private def options(named: Seq[Expression]): LLMOptions = {
+    val written = named.collect { case NamedArgumentExpression(key, value) =>
+      val name = key.toLowerCase(Locale.ROOT)
+      if (!Options.contains(name)) throw LLMErrors.unknownOption(key, Options)
+      if (!value.foldable) throw LLMErrors.optionNotConstant(name, toPrettySQL(value))
+      name -> value
+    }.toMap
+    def read[T](name: String, to: DataType, allowed: String)(check: PartialFunction[Any, T]): Option[T] =
+      written.get(name).flatMap { e =>
+        val shown = toPrettySQL(e)
+        val value =
+          try Cast(e, to, Some("UTC"), EvalMode.ANSI).eval()
+          catch { case NonFatal(_) => throw LLMErrors.invalidOption(name, shown, allowed) }
+        if (value == null) None
+        else Some(check.applyOrElse(value, (_: Any) => throw LLMErrors.invalidOption(name, shown, allowed)))
+      }
+    val text: PartialFunction[Any, String] = { case v if v.toString.nonEmpty => v.toString }
+    LLMOptions(
+      model = read("model", StringType, "the name of a model")(text),
+      returnType = read("return_type", StringType, ReturnType.allowed)(text).map(ReturnType.parse).getOrElse(StringType),
+      onError = read("on_error", StringType, OnError.map(o => s"'$o'").mkString(" | ")) {
+        case v if OnError.contains(v.toString.toLowerCase(Locale.ROOT)) => v.toString.toLowerCase(Locale.ROOT)
+      }.getOrElse(LLMOptions.Fail),
+      temperature = read("temperature", DoubleType, "a number from 0 to 2") {
+        case d: Double if d >= 0 && d <= 2 => d
+      }.getOrElse(0.0),
+      maxTokens = read("max_tokens", IntegerType, "a positive INT") { case n: Int if n > 0 => n },
+      seed = read("seed", LongType, "a BIGINT") { case n: Long => n })
+  }
+}

@@ -1,0 +1,56 @@
+package org.apache.spark.sql.llm
+
+import scala.jdk.CollectionConverters._
+
+import com.fasterxml.jackson.databind.JsonNode
+
+import org.apache.spark.network.util.JavaUtils
+import org.apache.spark.sql.internal.SQLConf
+
+/**
+ * `spark.llm.*` as the JVM half needs it. Names, types and defaults come from conf-entries.json, which
+ * `spark_llm/conf.py` owns; values from the session, which includes what the application was started with.
+ */
+object LLMConf {
+  val Prefix = "spark.llm."
+  private lazy val entries: JsonNode = Resources.json("conf-entries.json")
+
+  // spark.llm.models.<name>.path and its like: known by prefix and last part
+  private val NamedModel = """spark\.llm\.models\.[^.]+\.(path|endpoint|revision|secret)""".r
+
+  def known: Seq[String] = entries.fieldNames.asScala.toSeq
+
+  /** All entries the user has set. Fails for a key that does not exist, since Spark itself accepts any. */
+  def userSet(conf: SQLConf): Map[String, String] = {
+    val set = conf.getAllConfs.filter(_._1.startsWith(Prefix))
+    set.keys.filterNot(k => entries.has(k) || NamedModel.matches(k)).toSeq.sorted.headOption.foreach { k =>
+      throw LLMErrors.unknownConf(k, known)
+    }
+    set
+  }
+
+  def default(key: String): Option[String] =
+    Option(entries.get(key)).map(_.get("default")).filterNot(d => d == null || d.isNull).map(_.asText)
+
+  def get(values: Map[String, String], key: String): Option[String] = values.get(key).orElse(default(key))
+
+  def predicateOrder: Boolean = boolean("spark.llm.predicateOrder.enabled")
+
+  def batchRows(values: Map[String, String]): Int = {
+    val key = "spark.llm.batchRows"
+    val text = get(values, key).get
+    text.trim.toIntOption.filter(_ > 0).getOrElse(throw LLMErrors.invalidConf(key, text, "a positive INT"))
+  }
+
+  def batchBytes(values: Map[String, String]): Long = {
+    val key = "spark.llm.batchBytes"
+    val text = get(values, key).get
+    try JavaUtils.byteStringAsBytes(text)
+    catch { case _: NumberFormatException => throw LLMErrors.invalidConf(key, text, "a size such as 8m") }
+  }
+
+  private def boolean(key: String): Boolean = {
+    val text = Option(SQLConf.get.getConfString(key, null)).orElse(default(key)).get
+    text.trim.toLowerCase.toBooleanOption.getOrElse(throw LLMErrors.invalidConf(key, text, "true or false"))
+  }
+}

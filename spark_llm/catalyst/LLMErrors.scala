@@ -1,0 +1,77 @@
+package org.apache.spark.sql.llm
+
+import scala.jdk.CollectionConverters._
+
+import com.fasterxml.jackson.databind.JsonNode
+
+import org.apache.spark.{QueryContext, SparkThrowable}
+import org.apache.spark.sql.AnalysisException
+import org.apache.spark.sql.catalyst.trees.Origin
+
+/**
+ * An error at planning. Spark's converters look conditions up in Spark's own table and crash on foreign ones, so
+ * everything that would lead there is overridden; PySpark, classic and Connect, then shows condition and SQLSTATE.
+ */
+class LLMAnalysisException(val condition: String, text: String, state: String, params: Map[String, String])
+    extends AnalysisException(text, None, None, None, Some(condition), params, Array.empty[QueryContext]) {
+  override def getQueryContext: Array[QueryContext] = Array.empty
+  override def withPosition(origin: Origin): AnalysisException = this
+  override def getSqlState: String = state
+}
+
+/** A row failed and the call says `on_error => 'fail'`. */
+class LLMRowException(condition: String, text: String) extends RuntimeException(text) with SparkThrowable {
+  override def getCondition: String = condition
+  override def getSqlState: String = LLMErrors.sqlState(condition)
+}
+
+/** Conditions of error-conditions.json, which the Python half reads as well. */
+object LLMErrors {
+  private lazy val table: JsonNode = Resources.json("error-conditions.json")
+
+  def sqlState(condition: String): String = Option(table.get(condition)).map(_.get("sqlState").asText).getOrElse("58000")
+
+  /** "[CONDITION] message Hint: hint SQLSTATE: state" with its parameters filled in. */
+  def text(condition: String, params: Map[String, String]): String = {
+    val entry = table.get(condition)
+    val message = entry.get("message").elements.asScala.map(_.asText).mkString(" ")
+    val hint = Option(entry.get("hint")).map(h => s" Hint: ${h.asText}").getOrElse("")
+    val filled = params.foldLeft(message + hint) { case (s, (k, v)) => s.replace(s"<$k>", v) }
+    s"[$condition] $filled SQLSTATE: ${sqlState(condition)}"
+  }
+
+  def of(condition: String, params: (String, String)*): LLMAnalysisException =
+    new LLMAnalysisException(condition, text(condition, params.toMap), sqlState(condition), params.toMap)
+
+  def missingInstruction(): LLMAnalysisException = of("LLM_MISSING_INSTRUCTION", "function" -> LLMFunction.name)
+
+  def unknownOption(name: String, known: Seq[String]): LLMAnalysisException =
+    of("LLM_UNKNOWN_OPTION", "function" -> LLMFunction.name, "option" -> name, "nearest" -> nearest(name, known),
+      "allowed" -> known.mkString(", "))
+
+  def optionNotConstant(name: String, value: String): LLMAnalysisException =
+    of("LLM_OPTION_NOT_CONSTANT", "option" -> name, "expression" -> value)
+
+  def invalidOption(name: String, value: String, allowed: String): LLMAnalysisException =
+    of("LLM_INVALID_OPTION", "option" -> name, "value" -> value, "expected" -> allowed)
+
+  def invalidField(name: String, dataType: String): LLMAnalysisException =
+    of("LLM_INVALID_FIELD", "field" -> name, "type" -> dataType)
+
+  def unsupported(feature: String, instead: String): LLMAnalysisException =
+    of("LLM_UNSUPPORTED", "feature" -> feature, "instead" -> instead)
+
+  def unknownConf(key: String, known: Seq[String]): LLMAnalysisException =
+    of("LLM_UNKNOWN_CONF", "key" -> key, "nearest" -> nearest(key, known))
+
+  def modelNotSet(): LLMAnalysisException = of("LLM_MODEL_NOT_SET")
+
+  def invalidConf(key: String, value: String, expected: String): LLMAnalysisException =
+    of("LLM_INVALID_CONF", "key" -> key, "value" -> value, "expected" -> expected)
+
+  def engineFailed(reason: String, log: String): LLMAnalysisException =
+    of("LLM_ENGINE_FAILED", "reason" -> reason, "log" -> log)
+
+  def nearest(name: String, known: Seq[String]): String =
+    known.minBy(k => org.apache.commons.text.similarity.LevenshteinDistance.getDefaultInstance.apply(name.toLowerCase, k))
+}

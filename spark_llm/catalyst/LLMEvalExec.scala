@@ -1,0 +1,109 @@
+package org.apache.spark.sql.llm
+
+import org.apache.spark.JobArtifactSet
+import org.apache.spark.rdd.RDD
+import org.apache.spark.sql.catalyst.InternalRow
+import org.apache.spark.sql.catalyst.expressions._
+import org.apache.spark.sql.catalyst.plans.physical.Partitioning
+import org.apache.spark.sql.execution._
+import org.apache.spark.sql.execution.metric.{SQLMetric, SQLMetrics}
+import org.apache.spark.sql.execution.python.{ArrowPythonRunner, PythonSQLMetrics}
+import org.apache.spark.sql.types._
+
+/**
+ * Asks one call for every row, through the Python worker.
+ * {{{
+ *   child rows --guard true--> fields as JSON text --Arrow--> Python worker --Arrow--> answer, errors, counts
+ *        \---- all rows wait in a queue that spills to disk ----------------------------> row + answer
+ * }}}
+ */
+case class LLMEvalExec(call: LLMCall, guard: Option[Expression], result: AttributeReference, child: SparkPlan)
+    extends UnaryExecNode with PythonSQLMetrics {
+
+  override def output: Seq[Attribute] = child.output :+ result
+  override def producedAttributes: AttributeSet = AttributeSet(Seq(result))
+  override def outputPartitioning: Partitioning = child.outputPartitioning
+  override def outputOrdering: Seq[SortOrder] = child.outputOrdering
+  override protected def withNewChildInternal(newChild: SparkPlan): LLMEvalExec = copy(child = newChild)
+
+  private val counters = Map(
+    LLMMetrics.Rows -> SQLMetrics.createMetric(sparkContext, "rows"),
+    LLMMetrics.Requests -> SQLMetrics.createMetric(sparkContext, "requests"),
+    LLMMetrics.PromptTokens -> SQLMetrics.createMetric(sparkContext, "prompt tokens"),
+    LLMMetrics.CachedPromptTokens -> SQLMetrics.createMetric(sparkContext, "cached prompt tokens"),
+    LLMMetrics.GeneratedTokens -> SQLMetrics.createMetric(sparkContext, "generated tokens"),
+    LLMMetrics.FailedRows -> SQLMetrics.createMetric(sparkContext, "failed rows"),
+    LLMMetrics.SkippedRows -> SQLMetrics.createMetric(sparkContext, "rows skipped by condition"),
+    LLMMetrics.EngineWait -> SQLMetrics.createTimingMetric(sparkContext, "engine wait"))
+  override lazy val metrics: Map[String, SQLMetric] = counters ++ pythonMetrics
+
+  override def simpleString(maxFields: Int): String = LLMEval.describe(call, guard, result)
+
+  override def verboseStringWithOperatorId(): String =
+    s"""$formattedNodeName
+       |Call: $call
+       |Fields: ${call.fieldNames.mkString("[", ", ", "]")}
+       |Return type: ${call.options.returnType.sql}, on error: ${call.options.onError}
+       |Only if: ${guard.fold("always")(_.toString)}
+       |""".stripMargin
+
+  override protected def doExecute(): RDD[InternalRow] = {
+    val values = LLMConf.userSet(conf) ++ call.options.model.map("spark.llm.model" -> _)
+    val kind = EngineKind.of(values)
+    EngineKind.check(kind, values)
+    val instruction: Option[String] =
+      if (call.instruction.foldable) Option(call.instruction.eval()).map(_.toString) else None
+    val zone = conf.sessionLocalTimeZone
+    val python = PythonCommand.executable(conf)
+    val asked = call.fields.indices.map(i => s"f$i" -> FieldJson.encode(call.fields(i), zone)) ++
+      Option.when(instruction.isEmpty)("instruction" -> call.instruction)
+    // an Arrow batch without columns loses its row count
+    val columns = if (asked.isEmpty) Seq("row" -> Literal(0)) else asked
+    val job = LLMEvalJob(
+      function = PythonCommand.function(spec(instruction, values, zone), python),
+      engine = Option.when(kind == EngineKind.Vllm)(EngineSpec(values, values.getOrElse("spark.llm.engine.python", python))),
+      argumentExpressions = columns.map(_._2),
+      argumentSchema = StructType(columns.map { case (n, e) => StructField(n, e.dataType) }),
+      guard = guard,
+      input = child.output,
+      output = output,
+      returnType = call.options.returnType,
+      onError = call.options.onError,
+      resultId = result.exprId.id,
+      batchRows = LLMConf.batchRows(values),
+      batchBytes = LLMConf.batchBytes(values),
+      timeZone = zone,
+      largeVarTypes = conf.arrowUseLargeVarTypes,
+      runnerConf = ArrowPythonRunner.getPythonRunnerConfMap(conf),
+      artifact = JobArtifactSet.getCurrentJobArtifactState.map(_.uuid),
+      metrics = counters,
+      pythonMetrics = pythonMetrics)
+    child.execute().mapPartitionsWithIndexInternal((index, rows) => new LLMEvalPartition(job, index, rows).answers())
+  }
+
+  /** What the Python worker is told; the format is read in spark_llm/worker. */
+  private def spec(instruction: Option[String], values: Map[String, String], zone: String): String = Resources.write(Map[String, Any](
+    "version" -> 1,
+    "call" -> Map[String, Any](
+      "instruction" -> instruction,
+      "field_names" -> call.fieldNames,
+      "model" -> call.options.model,
+      "return_type" -> call.options.returnType.json,
+      "on_error" -> call.options.onError,
+      "temperature" -> call.options.temperature,
+      "max_tokens" -> call.options.maxTokens,
+      "seed" -> call.options.seed),
+    "conf" -> (values + ("spark.sql.session.timeZone" -> zone))))
+}
+
+/** Keys of the node's SQL metrics, as in the REST API's `metrics` map and in tests. */
+object LLMMetrics {
+  val Rows = "rows"
+  val Requests = "requests"
+  val PromptTokens = "promptTokens"
+  val CachedPromptTokens = "cachedPromptTokens"
+  val GeneratedTokens = "generatedTokens"
+  val FailedRows = "failedRows"
+  val SkippedRows = "skippedRows"
+  val EngineWait = "engineWait"
+}

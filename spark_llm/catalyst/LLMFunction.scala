@@ -1,0 +1,48 @@
+package org.apache.spark.sql.llm
+
+import org.apache.spark.sql.catalyst.FunctionIdentifier
+import org.apache.spark.sql.catalyst.expressions.ExpressionInfo
+
+/** What `SHOW FUNCTIONS` and `DESCRIBE FUNCTION EXTENDED llm` tell. */
+object LLMFunction {
+  val name = "llm"
+  val identifier: FunctionIdentifier = FunctionIdentifier(name)
+
+  private val usage =
+    """_FUNC_(instruction, field, ... [, option => value, ...]) - Asks a language model the instruction about
+      |each row. The fields are a set: their names and values reach the model as one JSON object.""".stripMargin
+
+  private val arguments = """
+    Arguments:
+      * instruction - STRING, what to ask. NULL gives NULL without a request.
+      * field - a column, *, t.*, * EXCEPT (c), struct(x AS label) or named_struct('label', x). A NULL field is
+          left out of the row's JSON; if all fields are NULL the answer is NULL without a request.
+      * model => STRING - a name or path; default spark.llm.model.
+      * return_type => STRING - DDL of the answer's type, such as 'BOOLEAN', 'INT', 'DOUBLE', 'DATE',
+          'ARRAY<STRING>', 'STRUCT<topic: STRING, urgent: BOOLEAN>'. The engine is constrained to it. Default STRING.
+      * on_error => 'fail' | 'null' | 'struct' - what a row that fails does: fails the query (default), becomes
+          NULL, or STRUCT<value, error: STRUCT<condition, message>>.
+      * temperature => DOUBLE - 0 (default) always takes the likeliest answer.
+      * max_tokens => INT - generated tokens at most per answer; default spark.llm.maxAnswerLen.
+      * seed => BIGINT - makes answers at temperature > 0 repeatable.
+  """
+
+  private val examples = """
+    Examples:
+      > SELECT _FUNC_('Is this review positive?', review, return_type => 'BOOLEAN') FROM reviews;
+       true
+      > SELECT title FROM movies WHERE _FUNC_('Is it suitable for children?', *) = 'Yes';
+       Spirited Away
+      > SELECT _FUNC_('Give topic and urgent as JSON.', text, return_type => 'STRUCT<topic: STRING, urgent: BOOLEAN>')
+         FROM tickets;
+       {"topic":"billing","urgent":true}
+  """
+
+  private val note = """
+    Options must be constant and are given by name. The order of fields may be changed by the planner; EXPLAIN shows it.
+    Equal questions are asked once at temperature 0 or with a seed.
+  """
+
+  val info: ExpressionInfo = new ExpressionInfo(
+    classOf[LLMCall].getName, null, name, usage, arguments, examples, note, "misc_funcs", "4.1.0", "", "scala_udf")
+}

@@ -1,0 +1,23 @@
+package org.apache.spark.sql.llm
+
+import org.apache.spark.sql.{SparkSession => ApiSession}
+import org.apache.spark.sql.classic.SparkSession
+
+/**
+ * For sessions that were started without the jar (`spark_llm.register(spark)`): the function, the rules and the
+ * strategy go into the live session. Spark runs rules added this way after its own, so a filter may already have been
+ * pushed through an alias of a call: answers stay right, some questions are asked twice.
+ */
+object LiveInstall {
+  def install(session: ApiSession): Unit = {
+    val classic = session.asInstanceOf[SparkSession]
+    classic.sessionState.functionRegistry
+      .createOrReplaceTempFunction(LLMFunction.name, LLMCallBuilder.build, "scala_udf")
+    val experimental = classic.experimental
+    if (!experimental.extraStrategies.contains(LLMStrategy)) {
+      experimental.extraStrategies = experimental.extraStrategies :+ LLMStrategy
+      experimental.extraOptimizations =
+        experimental.extraOptimizations ++ Seq(IsolateCalls(classic), MoveFilters(classic), PlanCalls(classic))
+    }
+  }
+}
