@@ -1,0 +1,85 @@
+"""What the calls of a query cost, read from Spark's own SQL metrics (classic sessions).
+
+The same figures stand in the SQL tab and under ``/api/v1/applications/APP/sql``; this is for notebooks and scripts:
+
+>>> spark.sql("SELECT llm('Is it about food?', review) FROM reviews").collect()  # doctest: +SKIP
+>>> spark_llm.metrics.last_query(spark)  # doctest: +SKIP
+[CallMetrics(node='LLMEval', rows=2000, requests=1840, …)]
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+_NODE: Final = "LLMEval"
+
+
+@dataclass(frozen=True, slots=True)
+class CallMetrics:
+    """One LLMEval node after a run.
+
+    Attributes:
+        node: name of the plan node.
+        rows: rows that reached the node.
+        requests: questions sent to the engine; fewer than rows where questions were equal, NULL, or not needed.
+        prompt_tokens: tokens of all prompts sent.
+        cached_prompt_tokens: those of them that the engine found in its prefix cache.
+        generated_tokens: tokens of all answers.
+        failed_rows: rows that ended with an error condition.
+        rows_skipped_by_condition: rows whose CASE, AND or OR made the answer irrelevant.
+    """
+
+    node: str
+    rows: int = 0
+    requests: int = 0
+    prompt_tokens: int = 0
+    cached_prompt_tokens: int = 0
+    generated_tokens: int = 0
+    failed_rows: int = 0
+    rows_skipped_by_condition: int = 0
+
+
+def last_query(spark: SparkSession) -> list[CallMetrics]:
+    """Metrics of the newest query of this application, one entry per call in the plan, in plan order.
+
+    Empty when that query has no call. Over Spark Connect the figures are only in the server's UI and REST API.
+    """
+    store = _status_store(spark)
+    executions = store.executionsList()
+    return of_execution(spark, executions.last().executionId()) if executions.size() else []
+
+
+def of_execution(spark: SparkSession, execution_id: int) -> list[CallMetrics]:
+    """Metrics of the query that the SQL tab shows under ``execution_id``."""
+    store = _status_store(spark)
+    values = store.executionMetrics(execution_id)
+    calls = []
+    for node in _items(store.planGraph(execution_id).allNodes()):
+        if node.name() == _NODE:
+            texts = {m.name(): values.get(m.accumulatorId()) for m in _items(node.metrics())}
+            known = {name: text.get() for name, text in texts.items() if text.isDefined()}
+            calls.append(CallMetrics(_NODE, **{n: _number(known.get(n.replace("_", " "))) for n in _COUNTS}))
+    return calls
+
+
+_COUNTS: Final = tuple(field.name for field in fields(CallMetrics) if field.name != "node")
+
+
+def _number(text: str | None) -> int:
+    return int(re.sub(r"\D", "", text)) if text else 0
+
+
+def _items(sequence: Any) -> list[Any]:
+    return [sequence.apply(i) for i in range(sequence.size())]
+
+
+def _status_store(spark: SparkSession) -> Any:
+    session: Any = spark
+    listener_bus = session.sparkContext._jsc.sc().listenerBus()  # noqa: SLF001  no public way in PySpark
+    listener_bus.waitUntilEmpty()
+    return session._jsparkSession.sharedState().statusStore()  # noqa: SLF001

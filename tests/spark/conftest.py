@@ -1,0 +1,50 @@
+"""One Spark session for all tests of this folder, with the fake engine."""
+
+import os
+import sys
+
+import pytest
+
+from spark_llm import session_conf
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory):
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    from pyspark.sql import SparkSession
+
+    builder = SparkSession.builder.master("local[2]").appName("spark_llm tests")
+    settings = {
+        **session_conf(),
+        "spark.llm.engine.kind": "fake",
+        "spark.sql.shuffle.partitions": "3",
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.sql.warehouse.dir": str(tmp_path_factory.mktemp("warehouse")),
+        "spark.sql.session.timeZone": "UTC",
+        "spark.driver.memory": "1g",
+        "spark.log.level": "ERROR",
+    }
+    for key, value in settings.items():
+        builder = builder.config(key, value)
+    session = builder.getOrCreate()
+    yield session
+    session.stop()
+
+
+@pytest.fixture
+def conf(spark):
+    """Sets session entries for one test: ``conf("spark.llm.batchRows", "1")``."""
+    touched = []
+
+    def put(key, value):
+        touched.append(key)
+        spark.conf.set(key, value)
+
+    before = {k: v for k, v in spark.sql("SET").collect() if k.startswith("spark.llm.")}
+    yield put
+    for key in touched:
+        if key in before:
+            spark.conf.set(key, before[key])
+        else:
+            spark.conf.unset(key)
