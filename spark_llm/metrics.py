@@ -44,6 +44,9 @@ class CallMetrics:
     rows_skipped_by_condition: int = 0
 
 
+_COUNTS: Final = tuple(field.name for field in fields(CallMetrics) if field.name != "node")
+
+
 def last_query(spark: SparkSession) -> list[CallMetrics]:
     """Metrics of the newest query of this application, one entry per call in the plan, in plan order.
 
@@ -67,7 +70,9 @@ def of_execution(spark: SparkSession, execution_id: int) -> list[CallMetrics]:
     return calls
 
 
-_COUNTS: Final = tuple(field.name for field in fields(CallMetrics) if field.name != "node")
+def total(calls: list[CallMetrics]) -> CallMetrics:
+    """Sum over the calls of a query."""
+    return CallMetrics(_NODE, **{name: sum(getattr(call, name) for call in calls) for name in _COUNTS})
 
 
 def _number(text: str | None) -> int:

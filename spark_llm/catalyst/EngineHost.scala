@@ -47,6 +47,9 @@ object EngineHost extends Logging {
     process.address
   }
 
+  /** The engine of this JVM, if one was started: for tools that ask it beside the plug-in. */
+  def current: Option[EngineAddress] = synchronized(engine.map(_.address))
+
   def state: String = synchronized(engine.map(_.state).getOrElse("none"))
 
   def stop(): Unit = synchronized {

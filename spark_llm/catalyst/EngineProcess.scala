@@ -68,12 +68,11 @@ class EngineProcess(val spec: EngineSpec, directory: Path) extends Logging {
 
   private def logFile: File = directory.resolve("supervisor.log").toFile
 
-  private def failure(): LLMAnalysisException = {
+  private def failure(): LLMExecutionException = {
     // the last line may still be on its way when the process has ended
     process.waitFor(1, TimeUnit.SECONDS)
     (told.condition, told.message) match {
-      case (Some(condition), Some(message)) =>
-        new LLMAnalysisException(condition, message, LLMErrors.sqlState(condition), Map.empty)
+      case (Some(condition), Some(message)) => LLMErrors.whileRunning(condition, message)
       case _ => LLMErrors.engineFailed("its supervisor ended without a word", logFile.toString)
     }
   }

@@ -7,6 +7,7 @@ import com.fasterxml.jackson.databind.JsonNode
 import org.apache.spark.{QueryContext, SparkThrowable}
 import org.apache.spark.sql.AnalysisException
 import org.apache.spark.sql.catalyst.trees.Origin
+import org.apache.spark.sql.execution.QueryExecutionException
 
 /**
  * An error at planning. Spark's converters look conditions up in Spark's own table and crash on foreign ones, so
@@ -19,8 +20,11 @@ class LLMAnalysisException(val condition: String, text: String, state: String, p
   override def getSqlState: String = state
 }
 
-/** A row failed and the call says `on_error => 'fail'`. */
-class LLMRowException(condition: String, text: String) extends RuntimeException(text) with SparkThrowable {
+/**
+ * An error while the query runs: a row failed and its call says `on_error => 'fail'`, or the engine failed. A
+ * QueryExecutionException, since PySpark makes one of its own out of that and asks it for condition and SQLSTATE.
+ */
+class LLMExecutionException(condition: String, text: String) extends QueryExecutionException(text) with SparkThrowable {
   override def getCondition: String = condition
   override def getSqlState: String = LLMErrors.sqlState(condition)
 }
@@ -33,12 +37,17 @@ object LLMErrors {
 
   /** "[CONDITION] message Hint: hint SQLSTATE: state" with its parameters filled in. */
   def text(condition: String, params: Map[String, String]): String = {
-    val entry = table.get(condition)
-    val message = entry.get("message").elements.asScala.map(_.asText).mkString(" ")
-    val hint = Option(entry.get("hint")).map(h => s" Hint: ${h.asText}").getOrElse("")
-    val filled = params.foldLeft(message + hint) { case (s, (k, v)) => s.replace(s"<$k>", v) }
+    val message = table.get(condition).get("message").elements.asScala.map(_.asText).mkString(" ")
+    val filled = params.foldLeft(message + hint(condition)) { case (s, (k, v)) => s.replace(s"<$k>", v) }
     s"[$condition] $filled SQLSTATE: ${sqlState(condition)}"
   }
+
+  /** The Python half filled in the message. */
+  def whileRunning(condition: String, message: String): LLMExecutionException =
+    new LLMExecutionException(condition, s"[$condition] $message${hint(condition)} SQLSTATE: ${sqlState(condition)}")
+
+  private def hint(condition: String): String =
+    Option(table.get(condition)).flatMap(e => Option(e.get("hint"))).map(h => s" Hint: ${h.asText}").getOrElse("")
 
   def of(condition: String, params: (String, String)*): LLMAnalysisException =
     new LLMAnalysisException(condition, text(condition, params.toMap), sqlState(condition), params.toMap)
@@ -69,8 +78,8 @@ object LLMErrors {
   def invalidConf(key: String, value: String, expected: String): LLMAnalysisException =
     of("LLM_INVALID_CONF", "key" -> key, "value" -> value, "expected" -> expected)
 
-  def engineFailed(reason: String, log: String): LLMAnalysisException =
-    of("LLM_ENGINE_FAILED", "reason" -> reason, "log" -> log)
+  def engineFailed(reason: String, log: String): LLMExecutionException =
+    new LLMExecutionException("LLM_ENGINE_FAILED", text("LLM_ENGINE_FAILED", Map("reason" -> reason, "log" -> log)))
 
   def nearest(name: String, known: Seq[String]): String =
     known.minBy(k => org.apache.commons.text.similarity.LevenshteinDistance.getDefaultInstance.apply(name.toLowerCase, k))

@@ -129,7 +129,7 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
   private def failed(condition: UTF8String, message: UTF8String): InternalRow = {
     count(LLMMetrics.FailedRows, 1)
     job.onError match {
-      case LLMOptions.Fail => throw new LLMRowException(condition.toString, String.valueOf(message))
+      case LLMOptions.Fail => throw LLMErrors.whileRunning(condition.toString, String.valueOf(message))
       case LLMOptions.Struct => InternalRow(InternalRow(null, InternalRow(condition, message)))
       case _ => InternalRow(null)
     }

@@ -48,3 +48,17 @@ def conf(spark):
             spark.conf.set(key, before[key])
         else:
             spark.conf.unset(key)
+
+
+@pytest.fixture
+def golden(request):
+    """Compares text with a golden file; ``SPARK_LLM_REFRESH_GOLDENS=1`` writes it instead."""
+    from pathlib import Path
+
+    def compare(name, text):
+        file = Path(__file__).parents[1] / "golden" / name
+        if os.environ.get("SPARK_LLM_REFRESH_GOLDENS") == "1":
+            file.write_text(text)
+        assert text == file.read_text()
+
+    return compare
