@@ -1,0 +1,156 @@
+"""All ``spark.llm.*`` entries: add one here, run ``tests/refresh_goldens.py``, and it exists everywhere.
+
+No key and no value may match Spark's redaction pattern (``secret|password|token|access.key``), or Spark hides
+it where users look for it; credentials are references, and their keys end in ``.secret`` to be hidden.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from spark_llm.conf_entry import Entry, Kind
+
+SYSTEM_PROMPT: Final = "Answer the instruction for the given row. Reply with the answer only."
+
+
+def _entry(key: str, kind: Kind, default: str | None, doc: str, **more: Any) -> Entry:
+    return Entry(key=f"spark.llm.{key}", kind=kind, default=default, doc=doc, **more)
+
+
+ENTRIES: Final[tuple[Entry, ...]] = (
+    _entry(
+        "model", "string", None,
+        "Model of calls without model =>: a hub name, a path, or a name defined by spark.llm.models.",
+        scope="restart",
+    ),
+    _entry(
+        "models.<name>.path", "string", None,
+        "Hub name or path behind the model name <name>.",
+        scope="restart",
+    ),
+    _entry(
+        "models.<name>.endpoint", "string", None,
+        "Base URL of an OpenAI-compatible server that has the model <name>.",
+    ),
+    _entry(
+        "models.<name>.secret", "reference", None,
+        "Where the key of that endpoint is found: env:NAME or file:PATH, never the key itself.",
+    ),
+    _entry(
+        "engine.kind", "string", "vllm",
+        "vllm: one engine per executor, started by the plug-in; openai: a remote endpoint; fake: "
+        "made-up, repeatable answers, for tests.",
+        allowed=("vllm", "openai", "fake"),
+    ),
+    _entry(
+        "engine.endpoint", "string", None,
+        "Base URL for spark.llm.engine.kind=openai, such as https://host/v1.",
+    ),
+    _entry(
+        "engine.secret", "reference", None,
+        "Where the endpoint's key is found: env:NAME or file:PATH, never the key itself.",
+    ),
+    _entry(
+        "engine.maxModelLen", "int", None,
+        "Longest prompt and answer together, in tokens; unset: what the model allows.",
+        low=1, scope="restart",
+    ),
+    _entry(
+        "engine.gpuMemoryFraction", "float", "0.9",
+        "Share of the GPU's memory that the engine takes.",
+        low=0.01, high=1, scope="restart",
+    ),
+    _entry(
+        "engine.kvCacheMemory", "bytes", None,
+        "Memory of the KV cache, in bytes or with a unit; unset: chosen by the engine.",
+        low=1, scope="restart",
+    ),
+    _entry(
+        "engine.blockSize", "int", None,
+        "Size of a KV block, in tokens; unset: 32 on CPU, the engine's own on GPU.",
+        low=1, scope="restart",
+    ),
+    _entry(
+        "engine.dtype", "string", "auto",
+        "Number format of weights and activations, as vLLM names it.",
+        scope="restart",
+    ),
+    _entry(
+        "engine.args", "json", None,
+        'JSON object of further vLLM arguments, such as {"enforce_eager": true}.',
+        scope="restart",
+    ),
+    _entry(
+        "engine.startTimeout", "duration", "600s",
+        "How long an engine may take to start, and a row waits for it.",
+        low=0, scope="restart",
+    ),
+    _entry(
+        "engine.logDir", "string", None,
+        "Folder of the engine's log on each executor; unset: the executor's own temporary folder.",
+        scope="restart",
+    ),
+    _entry(
+        "engine.python", "string", None,
+        "Python interpreter that runs the engine; unset: the one that runs the Python workers.",
+        scope="restart",
+    ),
+    _entry(
+        "systemPrompt", "string", SYSTEM_PROMPT,
+        "System message sent before every prompt.",
+    ),
+    _entry(
+        "maxAnswerLen", "int", "256",
+        "Longest answer of calls without max_tokens =>, in tokens.",
+        low=1,
+    ),
+    _entry(
+        "batchRows", "int", "256",
+        "Rows per Arrow batch sent to the Python worker.",
+        low=1,
+    ),
+    _entry(
+        "batchBytes", "bytes", "8m",
+        "Size of an Arrow batch, in bytes or with a unit, after which it is sent even if rows are "
+        "missing.",
+        low=1,
+    ),
+    _entry(
+        "maxInFlightRows", "int", "1024",
+        "Rows of one task that may wait for answers at the same time.",
+        low=1,
+    ),
+    _entry(
+        "limits.maxConcurrentRequests", "int", "64",
+        "Requests of one task that may run at the same time, for spark.llm.engine.kind=openai.",
+        low=1,
+    ),
+    _entry(
+        "dedup.enabled", "boolean", "true",
+        "Ask equal prompts of one task once. Only applied at temperature 0 or with a seed, where it "
+        "cannot change an answer.",
+    ),
+    _entry(
+        "dedup.maxAnswers", "int", "16384",
+        "Answers of one task kept to serve equal prompts that come later.",
+        low=0,
+    ),
+    _entry(
+        "fake.answers", "string", None,
+        'For spark.llm.engine.kind=fake: path of a JSON file with rules [{"when": TEXT, "answer": '
+        'ANY}, ...].',
+    ),
+    _entry(
+        "fake.fail", "string", None,
+        "For spark.llm.engine.kind=fake: rows whose prompt contains this text fail.",
+    ),
+    _entry(
+        "fake.maxModelLen", "int", None,
+        "For spark.llm.engine.kind=fake: longer prompts fail, in tokens of four characters.",
+        low=1,
+    ),
+    _entry(
+        "predicateOrder.enabled", "boolean", "true",
+        "Evaluate predicates without a model call before those with one.",
+    ),
+)  # fmt: skip

@@ -1,0 +1,91 @@
+"""The SQL functions as Column functions, for classic sessions and for Spark Connect.
+
+>>> from spark_llm import functions as LF
+>>> df.where(LF.llm("Is it about food?", "review", return_type="BOOLEAN"))  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from spark_llm.errors import invalid_option
+from spark_llm.return_types import ddl_of
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column
+
+__all__ = ["llm"]
+
+
+def llm(
+    instruction: str | Column,
+    *fields: str | Column,
+    model: str | None = None,
+    return_type: object = None,
+    on_error: str | None = None,
+    temperature: float | None = None,
+    max_tokens: int | None = None,
+    seed: int | None = None,
+) -> Column:
+    """Asks the model ``instruction`` about ``fields``, for each row.
+
+    The fields are a set: the planner may order them. Each goes into the prompt under its name, which
+    ``alias`` changes.
+
+    Args:
+        instruction: what is asked, as text; or a Column with a text for each row.
+        fields: column names, ``"*"``, or Columns.
+        model: a hub name, a path, or a name defined by spark.llm.models.
+        return_type: type of the answer: DDL, a pyspark DataType, a dataclass, a pydantic model, or a Python
+            type such as ``bool`` or ``list[str]``. Text when left out.
+        on_error: ``"fail"`` (default), ``"null"``, or ``"struct"`` for STRUCT<value, error>.
+        temperature: 0 (default) for the most likely answer.
+        max_tokens: generated tokens at most; spark.llm.maxAnswerLen when left out.
+        seed: makes answers at a temperature above 0 repeatable.
+
+    Raises:
+        SparkLLMError: LLM_INVALID_OPTION for a ``return_type`` that is no type; Spark checks the others
+            when it analyzes the query.
+    """
+    from pyspark.sql import functions as F
+
+    if isinstance(instruction, str):
+        instruction = F.lit(instruction)
+    elif not _is_column(instruction):
+        raise invalid_option("instruction", repr(instruction), "a str or a Column")
+    options = {
+        "model": model,
+        "return_type": None if return_type is None else ddl_of(return_type),
+        "on_error": on_error,
+        "temperature": temperature,
+        "max_tokens": max_tokens,
+        "seed": seed,
+    }
+    columns = [F.col(field) if isinstance(field, str) else field for field in fields]
+    named = [_named(name, F.lit(value)) for name, value in options.items() if value is not None]
+    return F.call_function("llm", instruction, *columns, *named)
+
+
+def _is_column(value: object) -> bool:
+    from pyspark.sql import Column
+
+    return isinstance(value, Column)
+
+
+def _named(name: str, value: Any) -> Column:
+    """Returns ``name => value``; PySpark has this inside its UDF calls only."""
+    from pyspark.sql.utils import is_remote
+
+    if is_remote():
+        from pyspark.sql.connect.column import Column as ConnectColumn
+        from pyspark.sql.connect.expressions import NamedArgumentExpression
+
+        return ConnectColumn(NamedArgumentExpression(name, value._expr))  # noqa: SLF001
+    from pyspark import SparkContext
+    from pyspark.sql.classic.column import Column as ClassicColumn
+
+    context = SparkContext._active_spark_context  # noqa: SLF001
+    if context is None or context._jvm is None:  # noqa: SLF001
+        raise RuntimeError("There is no Spark session: build one before columns are made.")
+    sql_utils = context._jvm.PythonSQLUtils  # noqa: SLF001
+    return ClassicColumn(sql_utils.namedArgumentExpression(name, value._jc))  # noqa: SLF001

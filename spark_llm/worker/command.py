@@ -1,0 +1,107 @@
+"""What the JVM asks a worker to do: a call and the settings, as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from pyspark.sql.types import DataType, IntegerType, LongType, StringType, StructType
+
+from spark_llm.conf import Conf, parse_conf
+from spark_llm.errors import engine_failed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import pyarrow as pa
+
+    MapArrow = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
+
+SPEC_VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One ``llm(…)`` of a query.
+
+    Attributes:
+        instruction: the constant instruction, None when it comes as a column.
+        field_names: names in prompt order, one per column ``f0`` … ``f{n-1}``.
+        return_type: Spark type of the answer.
+        seed: None when answers may differ from run to run.
+        max_tokens: generated tokens at most, per answer.
+    """
+
+    instruction: str | None
+    field_names: tuple[str, ...]
+    model: str | None
+    return_type: DataType
+    temperature: float
+    max_tokens: int
+    seed: int | None
+
+
+def load_command(spec_json: str) -> tuple[MapArrow, StructType]:
+    """Returns the function that Spark's worker runs and the type of its rows: what the JVM's pickle calls.
+
+    Args:
+        spec_json: ``{"version": 1, "call": {…}, "conf": {"spark.llm.…": "…"}}``.
+
+    Raises:
+        SparkLLMError: a setting is wrong, or the jar and this package are of different releases.
+    """
+    call, conf = parse_spec(spec_json)
+
+    def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        from spark_llm.worker.pipeline import run as run_pipeline
+
+        return run_pipeline(call, conf, batches, os.environ)
+
+    return run, result_type(call.return_type)
+
+
+def parse_spec(spec_json: str) -> tuple[Call, Conf]:
+    """Returns the call and the checked settings of a spec."""
+    spec = json.loads(spec_json)
+    if spec.get("version") != SPEC_VERSION:
+        came = spec.get("version")
+        raise engine_failed(
+            f"the jar speaks version {came} to the workers, this spark_llm package speaks {SPEC_VERSION}; "
+            "install the same release of pyspark-llm on the driver and on the executors"
+        )
+    conf, call = parse_conf(spec.get("conf") or {}), spec["call"]
+    return (
+        Call(
+            instruction=call["instruction"],
+            field_names=tuple(call["field_names"]),
+            model=call.get("model"),
+            return_type=parse_type(call["return_type"]),
+            temperature=float(call.get("temperature") or 0.0),
+            max_tokens=int(call.get("max_tokens") or conf.integer("spark.llm.maxAnswerLen")),
+            seed=call.get("seed"),
+        ),
+        conf,
+    )
+
+
+def parse_type(type_json: str) -> DataType:
+    """Returns the Spark type of what ``DataType.json`` wrote, for example ``'"string"'``."""
+    field: dict[str, Any] = {"name": "v", "type": json.loads(type_json), "nullable": True, "metadata": {}}
+    return StructType.fromJson({"type": "struct", "fields": [field]}).fields[0].dataType
+
+
+def result_type(return_type: DataType) -> StructType:
+    """Returns the type of the rows that go back to the JVM."""
+    return (
+        StructType()
+        .add("value", return_type)
+        .add("condition", StringType())
+        .add("message", StringType())
+        .add("requests", IntegerType())
+        .add("prompt_tokens", LongType())
+        .add("cached_prompt_tokens", LongType())
+        .add("generated_tokens", LongType())
+        .add("engine_wait_ms", LongType())
+    )

@@ -1,0 +1,65 @@
+"""Outcomes of a batch's rows to the Arrow batch that goes back to the JVM."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from spark_llm.worker.arrow_types import arrow_type
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pyspark.sql.types import StructType
+
+    from spark_llm.engine.types import EngineAnswer
+    from spark_llm.worker.dedup import Slot
+
+
+class ResultWriter:
+    """Writes the batches of one call.
+
+    Args:
+        row_type: `command.result_type` of the call.
+    """
+
+    def __init__(self, row_type: StructType) -> None:
+        fields = [
+            pa.field(field.name, arrow_type(field.dataType), field.nullable) for field in row_type.fields
+        ]
+        self._schema = pa.schema(fields)
+
+    def write(
+        self, slots: Sequence[Slot], answers: Mapping[int, EngineAnswer], engine_wait_ms: int
+    ) -> pa.RecordBatch:
+        """Returns one row per slot.
+
+        Args:
+            slots: outcome per row, shape (rows,); duplicates hold the same slot.
+            answers: what the engine said, by the row that asked; other rows cost nothing.
+            engine_wait_ms: how long the task stood still for this batch; put on its first row, so that sums
+                are right.
+        """
+        rows = len(slots)
+        requests, prompt, cached, generated = ([0] * rows for _ in range(4))
+        for row, answer in answers.items():
+            requests[row] = 1
+            prompt[row] = answer.prompt_tokens
+            cached[row] = answer.cached_prompt_tokens
+            generated[row] = answer.generated_tokens
+        if any(slot.condition is not None for slot in slots):
+            condition = [slot.condition for slot in slots]
+            message = [None if slot.message is None else _utf8(slot.message) for slot in slots]
+        else:
+            condition = message = [None] * rows
+        columns = (
+            [slot.value for slot in slots], condition, message, requests, prompt, cached, generated,
+            [engine_wait_ms, *[0] * (rows - 1)],
+        )  # fmt: skip
+        arrays = [pa.array(column, field.type) for column, field in zip(columns, self._schema, strict=True)]
+        return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
+
+
+def _utf8(text: str) -> str:
+    return text if text.isascii() else text.encode(errors="replace").decode()

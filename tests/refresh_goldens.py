@@ -1,0 +1,87 @@
+"""Writes the golden files again: what users read, kept where a review sees every change.
+
+    python tests/refresh_goldens.py           writes tests/golden/* and spark_llm/conf-entries.json
+    python tests/refresh_goldens.py --check   exits 1 and names the files that are stale
+
+To add one: a function that returns its text, and a line in `GOLDENS`.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def error_texts() -> str:
+    """Every condition as users see it, its parameters shown by name."""
+    from spark_llm.errors import SparkLLMError, conditions
+
+    return "\n".join(str(SparkLLMError(name)) for name in sorted(conditions())) + "\n"
+
+
+def conf_docs() -> str:
+    """The reference table of the configuration."""
+    from spark_llm.conf import docs_table
+
+    return docs_table()
+
+
+def conf_entries() -> str:
+    """The JVM's copy of the configuration table."""
+    from spark_llm.conf import entries_json
+
+    return entries_json()
+
+
+def command_line_help() -> str:
+    """What `spark-llm --help` and the help of its verbs say, 80 columns wide."""
+    import argparse
+    import os
+
+    from spark_llm.cli import parser
+
+    os.environ["COLUMNS"] = "80"
+    top = parser()
+    verbs = next(action for action in top._actions if isinstance(action, argparse._SubParsersAction))
+    pages = (top, verbs.choices["doctor"], verbs.choices["jar"])
+    return "\n".join(page.format_help() for page in pages)
+
+
+GOLDENS: dict[str, Callable[[], str]] = {
+    "tests/golden/error-texts.txt": error_texts,
+    "tests/golden/conf.md": conf_docs,
+    "tests/golden/command-line.txt": command_line_help,
+    "spark_llm/conf-entries.json": conf_entries,
+}
+
+
+def stale(root: Path = ROOT) -> list[str]:
+    """Names the golden files that are not what the code says."""
+    return [
+        name
+        for name, text in GOLDENS.items()
+        if not (root / name).is_file() or (root / name).read_text(encoding="utf-8") != text()
+    ]
+
+
+def main(arguments: list[str]) -> int:
+    """Writes stale files, or with --check only names them."""
+    names = stale()
+    for name in names:
+        if arguments == ["--check"]:
+            print(f"stale: {name}; run python tests/refresh_goldens.py")
+        else:
+            (ROOT / name).parent.mkdir(parents=True, exist_ok=True)
+            (ROOT / name).write_text(GOLDENS[name](), encoding="utf-8")
+            print(f"written: {name}")
+    return int(bool(names) and arguments == ["--check"])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,215 @@
+import threading
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from worker_helpers import StubEngine, answered, batch, run, spec
+
+from spark_llm.engine.types import EngineAnswer
+from spark_llm.errors import SparkLLMError, engine_failed
+from spark_llm.worker import clients, load_command
+
+CELLS = st.none() | st.sampled_from(["a", "b"]) | st.text(max_size=5)
+BATCHES = st.lists(st.lists(st.tuples(CELLS, CELLS), max_size=6), max_size=6)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(BATCHES, st.integers(1, 20), st.booleans(), st.sampled_from([pa.string(), pa.large_string()]))
+def test_answers_come_back_in_input_order(engine, batches, window, dedup, kind):
+    stub = engine(lambda user: f"<{user}>", delay_s=0.003)
+    conf = {"spark.llm.maxInFlightRows": str(window), "spark.llm.dedup.enabled": str(dedup).lower()}
+    rows = run(
+        spec(conf=conf, instruction="q"), *[batch(*rows, kind=kind) if rows else _empty() for rows in batches]
+    )
+    cells = [row for rows in batches for row in rows]
+    users = [stub_user(row) for row in cells]
+    assert [row["value"] for row in rows] == [None if user is None else f"<{user}>" for user in users]
+    asked = [user for user in users if user is not None]
+    assert sorted(stub.users) == sorted(set(asked) if dedup else asked)
+    assert sum(row["requests"] for row in rows) == len(stub.users)
+    assert sum(row["prompt_tokens"] for row in rows) == 10 * len(stub.users)
+
+
+def stub_user(row):
+    from worker_helpers import field_text
+
+    from spark_llm.prompts import Renderer
+
+    return Renderer(["city", "review"]).user("q", [*map(field_text, row)])
+
+
+def _empty():
+    return pa.RecordBatch.from_arrays([pa.array([], pa.string())] * 2, names=["f0", "f1"])
+
+
+def test_usage_is_on_the_row_that_asked_and_the_wait_on_the_first(engine):
+    engine(lambda user: "x", delay_s=0.001)
+    rows = run(spec(names=["a"]), batch(["p"], [None], ["p"]))
+    assert [row["requests"] for row in rows] == [1, 0, 0]
+    assert [row["cached_prompt_tokens"] for row in rows] == [4, 0, 0]
+    assert [row["generated_tokens"] for row in rows] == [2, 0, 0]
+    assert [row["engine_wait_ms"] for row in rows][1:] == [0, 0]
+
+
+def test_a_call_without_fields_answers_every_row(engine):
+    engine(lambda user: user)
+    assert [r["value"] for r in run(spec(names=[], instruction="Hi"), batch((), ()))] == ["Hi", "Hi"]
+
+
+def test_the_instruction_can_be_a_column(engine):
+    stub = engine(lambda user: user)
+    rows = run(
+        spec(names=["a"], instruction=None), batch(["x"], ["x"], [None], instructions=["q1", None, "q3"])
+    )
+    assert [row["value"] for row in rows] == ['q1\n{"a": "x"}', None, None]
+    assert len(stub.users) == 1
+    rows = run(spec(names=[], instruction=None), batch((), (), instructions=["q1", None]))
+    assert [row["value"] for row in rows] == ["q1", None]
+
+
+def test_no_client_is_opened_where_nothing_is_asked(monkeypatch):
+    monkeypatch.setattr(clients, "client_for", lambda *_: pytest.fail("opened"))
+    assert run(spec()) == []
+    assert run(spec(), _empty()) == []
+    assert [row["value"] for row in run(spec(), batch([None, None]))] == [None]
+
+
+def test_ten_megabytes_and_odd_characters_pass(engine):
+    big = 'é"\\\n\t\x00\u2028' * 1_000_000
+    stub = engine(lambda user: user[-20_000_000:])
+    (row,) = run(spec(names=['a"\n%s']), batch([big]))
+    assert row["value"] == stub.users[0]
+    assert len(stub.users[0]) > 10_000_000
+
+
+def test_several_batches_are_under_way_and_rows_are_bounded():
+    started, release, submitted = threading.Event(), threading.Event(), []
+
+    class Slow(StubEngine):
+        def submit(self, requests, sampling):
+            submitted.append(len(requests))
+            if len(submitted) == 3:
+                started.set()
+            return super().submit(requests, sampling)
+
+        def _later(self, future, requests):
+            release.wait(5)
+            self._answer(future, requests)
+
+    stub = Slow(lambda user: "x", delay_s=1)
+    read = []
+
+    def reading():
+        for number in range(10):
+            read.append(number)
+            yield batch([f"{number}a", ""], [f"{number}b", ""])
+
+    function, _ = load_command(spec(conf={"spark.llm.maxInFlightRows": "6"}))
+    old, clients.client_for = clients.client_for, lambda *_: stub
+    try:
+        results = []
+        thread = threading.Thread(target=lambda: results.extend(function(reading())), daemon=True)
+        thread.start()
+        assert started.wait(5)
+        thread.join(0.1)
+        # Three batches of two rows fill the window; the fourth has been read and waits.
+        assert (submitted, read, results) == ([2, 2, 2], [0, 1, 2, 3], [])
+        release.set()
+        thread.join(5)
+        assert len(results) == 10
+    finally:
+        clients.client_for = old
+
+
+def test_a_finished_batch_is_given_back_before_more_is_read(engine):
+    engine(lambda user: "x")
+    read = []
+
+    def reading():
+        for number in range(5):
+            read.append(number)
+            yield batch([str(number), ""])
+
+    function, _ = load_command(spec())
+    results = function(reading())
+    next(results)
+    assert read == [0, 1]
+
+
+def test_what_is_under_way_is_cancelled_when_nobody_wants_it():
+    cancelled = []
+
+    class Pending(StubEngine):
+        def submit(self, requests, sampling):
+            future = super().submit(requests, sampling)
+            future.add_done_callback(lambda done: cancelled.append(done.cancelled()))
+            return future
+
+        def _later(self, future, requests):
+            pass
+
+    first = StubEngine(lambda user: "x", delay_s=0.2)
+    pending = Pending(lambda user: "x", delay_s=1)
+    engines = iter([first, pending, pending])
+    function, _ = load_command(spec(conf={"spark.llm.maxInFlightRows": "2"}))
+    old, clients.client_for = clients.client_for, lambda *_: next(engines)
+    try:
+        results = function(batch([str(number), ""]) for number in range(3))
+        next(results)
+        results.close()
+    finally:
+        clients.client_for = old
+    assert cancelled == [True]
+
+
+def test_a_refused_row_is_a_row_with_a_condition(engine):
+    refused = EngineAnswer(None, "LLM_REQUEST_REJECTED", "too rude \ud800", 0, 0, 0, None)
+    engine(lambda user: refused if "bad" in user else "ok")
+    rows = run(spec(), batch(["good", ""], ["bad", ""]))
+    assert [(r["value"], r["condition"], r["message"]) for r in rows] == [
+        ("ok", None, None),
+        (None, "LLM_REQUEST_REJECTED", "too rude ?"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("raised", "text"),
+    [
+        (
+            engine_failed("it died", "/tmp/log"),
+            "[LLM_ENGINE_FAILED] The engine failed: it died. Its log: /tmp/log.",
+        ),
+        (OSError("gone"), "[LLM_ENGINE_FAILED] The engine failed: OSError: gone."),
+    ],
+)
+def test_an_engine_failure_raises_and_the_client_is_forgotten(engine, monkeypatch, raised, text):
+    forgotten = []
+    monkeypatch.setattr(clients, "forget", lambda *_: forgotten.append(1))
+
+    def fail(user):
+        raise raised
+
+    engine(fail)
+    with pytest.raises(SparkLLMError) as error:
+        run(spec(), batch(["a", "b"]))
+    assert str(error.value).startswith(text)
+    assert "SQLSTATE: 58000" in str(error.value)
+    assert forgotten == [1]
+
+
+def test_a_lost_answer_is_an_engine_failure(monkeypatch, engine):
+    stub = engine(lambda user: "x")
+    stub._answer = lambda future, requests: future.set_result([answered("x")])
+    with pytest.raises(SparkLLMError, match="2 prompts were sent and 1 answers came back"):
+        run(spec(), batch(["a", "b"], ["c", "d"]))
+
+
+def test_another_release_of_the_jar_is_told():
+    with pytest.raises(SparkLLMError, match="the jar speaks version 2"):
+        load_command('{"version": 2}')
+
+
+def test_a_wrong_setting_is_told():
+    with pytest.raises(SparkLLMError, match="LLM_UNKNOWN_CONF"):
+        load_command(spec(conf={"spark.llm.batchrows": "1"}))
