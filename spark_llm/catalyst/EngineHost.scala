@@ -1,17 +1,20 @@
 package org.apache.spark.sql.llm
 
-import java.nio.file.{Files, Path}
+import java.nio.file.{Files, Path, Paths}
 
 import org.apache.spark.{TaskContext, TaskKilledException}
 import org.apache.spark.internal.Logging
+import org.apache.spark.util.{ShutdownHookManager, Utils}
 
 /**
  * What decides which engine is meant.
  *
  * @param values spark.llm.* entries of the session
- * @param python interpreter that has the engine installed
+ * @param workersPython interpreter of the Python workers; the engine runs on it unless the session names another
  */
-case class EngineSpec(values: Map[String, String], python: String) {
+case class EngineSpec(values: Map[String, String], workersPython: String) {
+  def python: String = values.getOrElse("spark.llm.engine.python", workersPython)
+
   /** Sessions that agree on these share the engine. */
   def key: Map[String, String] = values.filter { case (k, _) =>
     k == "spark.llm.model" || k.startsWith("spark.llm.models.") || k.startsWith("spark.llm.engine.")
@@ -28,12 +31,25 @@ case class EngineAddress(socket: String, state: String)
  */
 object EngineHost extends Logging {
   private val PollMs = 50L
+  // a Unix socket's path has room for about 108 bytes, and working folders of YARN are longer
+  private val LongestDirectory = 80
+  // tasks that come while a failure is fresh get the same failure, not one start after the other
+  private val FailureIsFreshMs = 5000L
 
   // the same directory for all engines of this JVM: Python workers are pooled by environment, so the address is stable
-  private lazy val directory: Path = Files.createTempDirectory("spark-llm-")
+  private lazy val directory: Path = {
+    val made = Files.createTempDirectory("spark-llm-")
+    val short =
+      if (made.toString.length <= LongestDirectory) made
+      else Files.createTempDirectory(Paths.get("/tmp"), "spark-llm-")
+    ShutdownHookManager.addShutdownHook(() => if (!anyFailed) Utils.deleteRecursively(short.toFile))
+    short
+  }
 
   private var engine: Option[EngineProcess] = None
   private var users = Set.empty[Long]
+  // a log that an error message names has to stay
+  @volatile private var anyFailed = false
 
   def prestart(spec: EngineSpec): Unit = synchronized {
     if (engine.isEmpty) engine = Some(start(spec))
@@ -43,7 +59,8 @@ object EngineHost extends Logging {
   def acquire(spec: EngineSpec, task: TaskContext): EngineAddress = {
     val process = claim(spec, task)
     task.addTaskCompletionListener[Unit](_ => release(task.taskAttemptId()))
-    process.awaitReady(() => checkAlive(task))
+    try process.awaitReady(() => checkAlive(task))
+    catch { case e: LLMExecutionException => anyFailed = true; throw e }
     process.address
   }
 
@@ -68,6 +85,7 @@ object EngineHost extends Logging {
       checkAlive(task)
       wait(PollMs)
     }
+    engine.filter(e => e.spec.key == spec.key && e.failedWithinMs(FailureIsFreshMs)).foreach(e => throw e.failure())
     engine.filterNot(e => e.spec.key == spec.key && e.usable).foreach { old =>
       logInfo(s"the engine is replaced: ${old.state}")
       old.stop()

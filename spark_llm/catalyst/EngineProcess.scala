@@ -1,6 +1,6 @@
 package org.apache.spark.sql.llm
 
-import java.io.{BufferedReader, File, InputStreamReader}
+import java.io.{BufferedReader, File, InputStreamReader, IOException}
 import java.nio.charset.StandardCharsets.UTF_8
 import java.nio.file.Path
 import java.util.concurrent.TimeUnit
@@ -21,6 +21,7 @@ class EngineProcess(val spec: EngineSpec, directory: Path) extends Logging {
 
   @volatile private var told = EngineProcess.Told("starting", None, None)
   @volatile private var stopping = false
+  @volatile private var endedAtMs: Option[Long] = None
 
   val address: EngineAddress =
     EngineAddress(directory.resolve("engine.sock").toString, directory.resolve("state.json").toString)
@@ -30,7 +31,8 @@ class EngineProcess(val spec: EngineSpec, directory: Path) extends Logging {
     builder.redirectError(ProcessBuilder.Redirect.appendTo(logFile))
     builder.environment().put("PYTHONPATH", PythonCommand.pythonPath)
     EngineProcess.gpus.foreach(builder.environment().put("CUDA_VISIBLE_DEVICES", _))
-    builder.start()
+    try builder.start()
+    catch { case e: IOException => throw LLMErrors.engineFailed(e.getMessage, "none was written") }
   }
 
   locally {
@@ -46,6 +48,8 @@ class EngineProcess(val spec: EngineSpec, directory: Path) extends Logging {
 
   def state: String = told.state
   def usable: Boolean = process.isAlive && state != "failed" && state != "stopped"
+
+  def failedWithinMs(ms: Long): Boolean = !usable && endedAtMs.exists(System.currentTimeMillis() - _ < ms)
 
   /** @param check called while waiting; may throw to give up */
   def awaitReady(check: () => Unit): Unit = {
@@ -68,7 +72,7 @@ class EngineProcess(val spec: EngineSpec, directory: Path) extends Logging {
 
   private def logFile: File = directory.resolve("supervisor.log").toFile
 
-  private def failure(): LLMExecutionException = {
+  def failure(): LLMExecutionException = {
     // the last line may still be on its way when the process has ended
     process.waitFor(1, TimeUnit.SECONDS)
     (told.condition, told.message) match {
@@ -82,6 +86,7 @@ class EngineProcess(val spec: EngineSpec, directory: Path) extends Logging {
     try Iterator.continually(lines.readLine()).takeWhile(_ != null).foreach(hear)
     catch { case NonFatal(e) => if (!stopping) logWarning("lost the engine's supervisor", e) }
     if (told.state != "failed") told = told.copy(state = "stopped")
+    endedAtMs = Some(System.currentTimeMillis())
     if (!stopping) logWarning(s"the engine's supervisor ended: $told")
   }
 

@@ -41,8 +41,8 @@ object LLMOptions {
 /**
  * One `llm(instruction, field, ...)`. Never evaluated in the JVM: PlanCalls moves it into an LLMEval node.
  *
- * Unevaluable and so not foldable, else EXPLAIN would ask a model about literals. Deterministic in Catalyst's sense, else Spark
- * would keep cheap filters above it and refuse it in aggregates and joins.
+ * Unevaluable and so not foldable, else EXPLAIN would ask a model about literals. Deterministic in Catalyst's sense,
+ * else Spark would keep cheap filters above it and refuse it in aggregates and joins.
  *
  * @param fieldNames names of `fields` in the prompt, unique, same length
  */

@@ -80,7 +80,8 @@ object LLMCallBuilder {
     val text: PartialFunction[Any, String] = { case v if v.toString.nonEmpty => v.toString }
     LLMOptions(
       model = read("model", StringType, "the name of a model")(text),
-      returnType = read("return_type", StringType, ReturnType.allowed)(text).map(ReturnType.parse).getOrElse(StringType),
+      returnType =
+        read("return_type", StringType, ReturnType.allowed)(text).map(ReturnType.parse).getOrElse(StringType),
       onError = read("on_error", StringType, OnError.map(o => s"'$o'").mkString(" | ")) {
         case v if OnError.contains(v.toString.toLowerCase(Locale.ROOT)) => v.toString.toLowerCase(Locale.ROOT)
       }.getOrElse(LLMOptions.Fail),

@@ -16,7 +16,7 @@ object LLMConf {
   private lazy val entries: JsonNode = Resources.json("conf-entries.json")
 
   // spark.llm.models.<name>.path and its like: known by prefix and last part
-  private val NamedModel = """spark\.llm\.models\.[^.]+\.(path|endpoint|revision|secret)""".r
+  private val NamedModel = """spark\.llm\.models\.[^.]+\.(path|endpoint|secret)""".r
 
   def known: Seq[String] = entries.fieldNames.asScala.toSeq
 

@@ -1,8 +1,11 @@
 package org.apache.spark.sql.llm
 
+import java.util.Locale
+
 import scala.jdk.CollectionConverters._
 
 import com.fasterxml.jackson.databind.JsonNode
+import org.apache.commons.text.similarity.LevenshteinDistance
 
 import org.apache.spark.{QueryContext, SparkThrowable}
 import org.apache.spark.sql.AnalysisException
@@ -33,7 +36,8 @@ class LLMExecutionException(condition: String, text: String) extends QueryExecut
 object LLMErrors {
   private lazy val table: JsonNode = Resources.json("error-conditions.json")
 
-  def sqlState(condition: String): String = Option(table.get(condition)).map(_.get("sqlState").asText).getOrElse("58000")
+  def sqlState(condition: String): String =
+    Option(table.get(condition)).map(_.get("sqlState").asText).getOrElse("58000")
 
   /** "[CONDITION] message Hint: hint SQLSTATE: state" with its parameters filled in. */
   def text(condition: String, params: Map[String, String]): String = {
@@ -82,5 +86,5 @@ object LLMErrors {
     new LLMExecutionException("LLM_ENGINE_FAILED", text("LLM_ENGINE_FAILED", Map("reason" -> reason, "log" -> log)))
 
   def nearest(name: String, known: Seq[String]): String =
-    known.minBy(k => org.apache.commons.text.similarity.LevenshteinDistance.getDefaultInstance.apply(name.toLowerCase, k))
+    known.minBy(k => LevenshteinDistance.getDefaultInstance.apply(name.toLowerCase(Locale.ROOT), k))
 }

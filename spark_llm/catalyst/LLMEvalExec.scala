@@ -61,7 +61,7 @@ case class LLMEvalExec(call: LLMCall, guard: Option[Expression], result: Attribu
     val columns = if (asked.isEmpty) Seq("row" -> Literal(0)) else asked
     val job = LLMEvalJob(
       function = PythonCommand.function(spec(instruction, values, zone), python),
-      engine = Option.when(kind == EngineKind.Vllm)(EngineSpec(values, values.getOrElse("spark.llm.engine.python", python))),
+      engine = Option.when(kind == EngineKind.Vllm)(EngineSpec(values, python)),
       argumentExpressions = columns.map(_._2),
       argumentSchema = StructType(columns.map { case (n, e) => StructField(n, e.dataType) }),
       guard = guard,
@@ -82,18 +82,19 @@ case class LLMEvalExec(call: LLMCall, guard: Option[Expression], result: Attribu
   }
 
   /** What the Python worker is told; the format is read in spark_llm/worker. */
-  private def spec(instruction: Option[String], values: Map[String, String], zone: String): String = Resources.write(Map[String, Any](
-    "version" -> 1,
-    "call" -> Map[String, Any](
-      "instruction" -> instruction,
-      "field_names" -> call.fieldNames,
-      "model" -> call.options.model,
-      "return_type" -> call.options.returnType.json,
-      "on_error" -> call.options.onError,
-      "temperature" -> call.options.temperature,
-      "max_tokens" -> call.options.maxTokens,
-      "seed" -> call.options.seed),
-    "conf" -> (values + ("spark.sql.session.timeZone" -> zone))))
+  private def spec(instruction: Option[String], values: Map[String, String], zone: String): String =
+    Resources.write(Map[String, Any](
+      "version" -> 1,
+      "call" -> Map[String, Any](
+        "instruction" -> instruction,
+        "field_names" -> call.fieldNames,
+        "model" -> call.options.model,
+        "return_type" -> call.options.returnType.json,
+        "on_error" -> call.options.onError,
+        "temperature" -> call.options.temperature,
+        "max_tokens" -> call.options.maxTokens,
+        "seed" -> call.options.seed),
+      "conf" -> (values + ("spark.sql.session.timeZone" -> zone))))
 }
 
 /** Keys of the node's SQL metrics, as in the REST API's `metrics` map and in tests. */

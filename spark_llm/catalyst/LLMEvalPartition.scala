@@ -98,7 +98,9 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
     private def ready(): Boolean = {
       if (!sent.isEmpty && !sent.peek()) return true
       val more = replies.hasNext
-      if (sent.isEmpty && more) throw new IllegalStateException("the Python worker sent an answer that belongs to no row")
+      if (sent.isEmpty && more) {
+        throw new IllegalStateException("the Python worker sent an answer that belongs to no row")
+      }
       if (!sent.isEmpty && sent.peek() && !more) {
         throw new IllegalStateException("the Python worker ended before it answered all rows")
       }

@@ -39,8 +39,7 @@ class LLMExecutorPlugin extends ExecutorPlugin with Logging {
     })
     val values = extra.asScala.toMap - LLMPlugin.Python
     if (values.contains("spark.llm.model") && EngineKind.of(values) == EngineKind.Vllm) {
-      val python = values.getOrElse("spark.llm.engine.python", extra.get(LLMPlugin.Python))
-      EngineHost.prestart(EngineSpec(values, python))
+      EngineHost.prestart(EngineSpec(values, extra.get(LLMPlugin.Python)))
     } else {
       logInfo("no engine is started: spark.llm.model is not set, or spark.llm.engine.kind is not vllm")
     }

@@ -29,7 +29,8 @@ object PythonCommand {
 
   /** The workers' interpreter, looked up as PySpark does. Driver only. */
   def executable(conf: SQLConf): String = {
-    def set(key: String): Option[String] = Option(conf.getConfString(key, null)).orElse(SparkEnv.get.conf.getOption(key))
+    def set(key: String): Option[String] =
+      Option(conf.getConfString(key, null)).orElse(SparkEnv.get.conf.getOption(key))
     set("spark.sql.execution.pyspark.python")
       .orElse(set("spark.pyspark.python"))
       .orElse(sys.env.get("PYSPARK_PYTHON"))
@@ -65,6 +66,7 @@ object PythonCommand {
     try Process(Seq(python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])")).!!.trim
     catch {
       case e: Exception =>
-        throw LLMErrors.invalidConf("spark.pyspark.python", python, s"a Python interpreter that starts (${e.getMessage})")
+        val expected = s"a Python interpreter that starts (${e.getMessage})"
+        throw LLMErrors.invalidConf("spark.pyspark.python", python, expected)
     })
 }

@@ -19,7 +19,7 @@ object ReuseAnswers {
     case e: LLMEval if e.guard.isEmpty && (e.call.semanticEquals(call) || written(e).semanticEquals(call)) =>
       Some((e, e.result))
     case Project(list, child) =>
-      val renamed = AttributeMap(list.collect { case a @ Alias(from: Attribute, _) => a.toAttribute -> (from: Expression) })
+      val renamed = AttributeMap(list.collect { case a @ Alias(from: Attribute, _) => a.toAttribute -> from })
       val below = call.transform { case a: Attribute => renamed.getOrElse(a, a) }.asInstanceOf[LLMCall]
       if (!below.references.subsetOf(child.outputSet)) None
       else find(child, below).map { case (c, a) =>
@@ -29,9 +29,11 @@ object ReuseAnswers {
         if call.references.subsetOf(u.children.head.outputSet) =>
       find(u.children.head, call).map { case (c, a) => (u.withNewChildren(Seq(c)), a) }
     case j @ Join(left, right, Inner | Cross, _, _) =>
-      if (call.references.subsetOf(left.outputSet)) find(left, call).map { case (c, a) => (j.copy(left = c), a) }
-      else if (call.references.subsetOf(right.outputSet)) find(right, call).map { case (c, a) => (j.copy(right = c), a) }
-      else None
+      if (call.references.subsetOf(left.outputSet)) {
+        find(left, call).map { case (c, a) => (j.copy(left = c), a) }
+      } else if (call.references.subsetOf(right.outputSet)) {
+        find(right, call).map { case (c, a) => (j.copy(right = c), a) }
+      } else None
     case _ => None
   }
 

