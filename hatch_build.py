@@ -27,7 +27,7 @@ class JarBuildHook(BuildHookInterface[Any]):
         try:
             jar = ensure_jar()
         except SparkNotFoundError:
-            # An isolated build has no pyspark, and asking for it would fetch half a gigabyte to build a small wheel.
+            # An isolated build has no pyspark; to ask for it would fetch half a gigabyte for a small wheel.
             self.app.display_warning(
                 "pyspark is not there at build time: the wheel has no jar and compiles it on first use. "
                 "Build with --no-build-isolation in an environment with pyspark to have it inside."

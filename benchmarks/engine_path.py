@@ -1,9 +1,10 @@
 """How much of the engine's speed is left when questions come through Spark?
 
-The same prompts go through vLLM's offline `LLM.generate` (the bound: no server, no Spark), through `llm()` in Spark
-(ours) and, for a part of the rows, through a pandas UDF that asks row by row (the naive rival). Tokens per second are
-by the engine's own clock: from the first prompt's arrival to the last answer's end, as the engine's process sees them.
-A second part asks the fake engine, to see what Spark, Arrow and the Python worker can carry without a model.
+The same prompts go through vLLM's offline `LLM.generate` (the bound: no server, no Spark), through `llm()` in
+Spark (ours) and, for a part of the rows, through a pandas UDF that asks row by row (the naive rival). Tokens per
+second are by the engine's own clock: from the first prompt's arrival to the last answer's end, as the engine's
+process sees them. A second part asks the fake engine, to see what Spark, Arrow and the Python worker can carry
+without a model.
 """
 
 from __future__ import annotations
@@ -30,12 +31,22 @@ ROUNDS = 3
 
 def main() -> None:
     """Measures and reports; exits 0 whatever the gates say."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--json", type=Path, help="write the result here")
-    parser.add_argument("--rows", type=int, default=1500, help="prompts sent to the real engine (default 1500)")
-    parser.add_argument("--plain-rows", type=int, default=100, help="of these, rows asked one by one (default 100)")
-    parser.add_argument("--fake-rows", type=int, default=200_000, help="rows for the fake engine (default 200,000)")
-    parser.add_argument("--model", type=Path, default=DEMO_MODEL, help="model folder (default: the demo model)")
+    parser.add_argument(
+        "--rows", type=int, default=1500, help="prompts sent to the real engine (default 1500)"
+    )
+    parser.add_argument(
+        "--plain-rows", type=int, default=100, help="of these, rows asked one by one (default 100)"
+    )
+    parser.add_argument(
+        "--fake-rows", type=int, default=200_000, help="rows for the fake engine (default 200,000)"
+    )
+    parser.add_argument(
+        "--model", type=Path, default=DEMO_MODEL, help="model folder (default: the demo model)"
+    )
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--data", type=Path, help="not used: the prompts are generated")
     parser.add_argument("--offline-worker", type=Path, help=argparse.SUPPRESS)
@@ -89,8 +100,9 @@ def offline(model: Path, texts: list[str]) -> dict[str, Any]:
 
 def offline_worker(order: Path) -> None:
     """The child of `offline`: answers in the same file."""
-    from spark_llm.prompts import SYSTEM_PROMPT
     from vllm import LLM, SamplingParams
+
+    from spark_llm.prompts import SYSTEM_PROMPT
 
     task = json.loads(order.read_text())
     llm = LLM(
@@ -101,8 +113,10 @@ def offline_worker(order: Path) -> None:
     prompts = [
         template.apply_chat_template(
             [{"role": "system", "content": SYSTEM_PROMPT}, {"role": "user", "content": user_message(text)}],
-            tokenize=False, add_generation_prompt=True, enable_thinking=False,
-        )  # fmt: skip
+            tokenize=False,
+            add_generation_prompt=True,
+            enable_thinking=False,
+        )
         for text in task["texts"]
     ]
     sampling = SamplingParams(temperature=0, max_tokens=MAX_ANSWER_TOKENS)
@@ -119,7 +133,9 @@ def offline_worker(order: Path) -> None:
     order.write_text(json.dumps(result))
 
 
-def line(name: str, rows: int, prompt_tokens: int, generated_tokens: int, seconds: list[float]) -> dict[str, Any]:
+def line(
+    name: str, rows: int, prompt_tokens: int, generated_tokens: int, seconds: list[float]
+) -> dict[str, Any]:
     """A row of the table; the median round counts."""
     middle = statistics.median(seconds)
     return {
@@ -137,6 +153,7 @@ def line(name: str, rows: int, prompt_tokens: int, generated_tokens: int, second
 def session(**conf: str) -> Any:
     """A session with the plug-in on local[2]."""
     from pyspark.sql import SparkSession
+
     from spark_llm import session_conf
 
     os.environ["PYSPARK_PYTHON"] = sys.executable
@@ -150,37 +167,54 @@ def session(**conf: str) -> Any:
 def through_spark(model: Path, texts: list[str], plain_rows: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """The same prompts through `llm()`, and some of them through the plain UDF."""
     import httpx
+
     from spark_llm import metrics
     from spark_llm.demo import plain_udf
 
     conf = {"spark.llm.model": str(model), "spark.llm.engine.maxModelLen": str(MAX_MODEL_LEN_TOKENS),
             "spark.llm.maxAnswerLen": str(MAX_ANSWER_TOKENS)}  # fmt: skip
     spark = session(**conf)
-    spark.createDataFrame(list(enumerate(texts)), "id INT, text STRING").repartition(2).cache().createOrReplaceTempView("t")
+    spark.createDataFrame(list(enumerate(texts)), "id INT, text STRING").repartition(
+        2
+    ).cache().createOrReplaceTempView("t")
     spark.sql("SELECT llm('Say hello.')").collect()
     address = spark._jvm.org.apache.spark.sql.llm.EngineHost.current().get()
-    engine = httpx.Client(transport=httpx.HTTPTransport(uds=address.socket()), base_url="http://engine", timeout=60)
+    engine = httpx.Client(
+        transport=httpx.HTTPTransport(uds=address.socket()), base_url="http://engine", timeout=60
+    )
     seconds, answers = [], []
     for _ in range(ROUNDS):
-        engine.post("/spark_llm/v1/clock", json={"reset": True, "reset_prefix_cache": True}).raise_for_status()
+        engine.post(
+            "/spark_llm/v1/clock", json={"reset": True, "reset_prefix_cache": True}
+        ).raise_for_status()
         answers = spark.sql(f"SELECT id, llm('{INSTRUCTION}', text) AS a FROM t").collect()
         cost = metrics.total(metrics.last_query(spark))
         clock = engine.get("/spark_llm/v1/clock").json()
         seconds.append(clock["span_s"])
-    ours = line("llm() in Spark, local[2] (ours)", len(texts), cost.prompt_tokens, cost.generated_tokens, seconds)
+    ours = line(
+        "llm() in Spark, local[2] (ours)", len(texts), cost.prompt_tokens, cost.generated_tokens, seconds
+    )
     ours["answers"] = [row.a for row in sorted(answers, key=lambda row: row.id)]
     environ = {"SPARK_LLM_ENGINE_SOCKET": address.socket(), "SPARK_LLM_ENGINE_STATE": address.state()}
     plain_udf.register(spark, conf, environ)
     engine.post("/spark_llm/v1/clock", json={"reset": True, "reset_prefix_cache": True}).raise_for_status()
-    spark.sql(f"SELECT plain('{INSTRUCTION}', to_json(struct(text))) FROM t WHERE id < {plain_rows}").collect()
+    spark.sql(
+        f"SELECT plain('{INSTRUCTION}', to_json(struct(text))) FROM t WHERE id < {plain_rows}"
+    ).collect()
     clock = engine.get("/spark_llm/v1/clock").json()
-    plain = line("pandas UDF, row by row (naive)", plain_rows, clock["prompt_tokens"], clock["generated_tokens"], [clock["span_s"]])
+    plain = line(
+        "pandas UDF, row by row (naive)",
+        plain_rows,
+        clock["prompt_tokens"],
+        clock["generated_tokens"],
+        [clock["span_s"]],
+    )
     spark.stop()
     return ours, plain
 
 
 def fake(rows: int) -> list[dict[str, Any]]:
-    """Rows per second of the path itself; wall clock of a query, the median of the rounds after a first one."""
+    """Rows per second of the path itself: wall clock of a query, median of the rounds after a first one."""
     spark = session(**{"spark.llm.engine.kind": "fake"})
     spark.range(0, rows, 1, 4).selectExpr(
         "concat('a review with some text, number ', id) AS review", "concat('title ', id % 100) AS title"

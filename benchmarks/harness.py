@@ -15,19 +15,33 @@ ROOT = Path(__file__).resolve().parents[1]
 def machine() -> dict[str, Any]:
     """Processor, cores and memory of this machine, in words that mean something elsewhere."""
     cpu = next(
-        (line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")),
+        (
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
         platform.processor(),
     )
     memory_kb = int(Path("/proc/meminfo").read_text().split()[1])
-    return {"cpu": cpu, "cores": len(os.sched_getaffinity(0)), "memory_gib": round(memory_kb / 2**20, 1), "gpu": None}
+    return {
+        "cpu": cpu,
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(memory_kb / 2**20, 1),
+        "gpu": None,
+    }
 
 
 def commit() -> str:
     """The checkout's commit, with a mark when it has changes on top."""
-    def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=False).stdout.strip()
 
-    return (git("rev-parse", "--short=12", "HEAD") or "unknown") + ("+changes" if git("status", "--porcelain") else "")
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=False
+        ).stdout.strip()
+
+    return (git("rev-parse", "--short=12", "HEAD") or "unknown") + (
+        "+changes" if git("status", "--porcelain") else ""
+    )
 
 
 def gate(value: float, target: float, *, at_least: bool = True) -> dict[str, Any]:
@@ -53,4 +67,10 @@ def report(rows: list[dict[str, Any]], gates: dict[str, dict[str, Any]], file: P
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    return f"{value:,.3g}" if isinstance(value, float) and abs(value) < 100 else f"{value:,.0f}" if isinstance(value, (int, float)) else str(value)
+    return (
+        f"{value:,.3g}"
+        if isinstance(value, float) and abs(value) < 100
+        else f"{value:,.0f}"
+        if isinstance(value, (int, float))
+        else str(value)
+    )

@@ -1,6 +1,6 @@
 """What the calls of a query cost, read from Spark's own SQL metrics (classic sessions).
 
-The same figures stand in the SQL tab and under ``/api/v1/applications/APP/sql``; this is for notebooks and scripts:
+The same figures stand in the SQL tab and under ``/api/v1/applications/APP/sql``; this is for notebooks:
 
 >>> spark.sql("SELECT llm('Is it about food?', review) FROM reviews").collect()  # doctest: +SKIP
 >>> spark_llm.metrics.last_query(spark)  # doctest: +SKIP
@@ -26,7 +26,7 @@ class CallMetrics:
     Attributes:
         node: name of the plan node.
         rows: rows that reached the node.
-        requests: questions sent to the engine; fewer than rows where questions were equal, NULL, or not needed.
+        requests: questions sent to the engine; fewer than rows where some were equal, NULL, or not needed.
         prompt_tokens: tokens of all prompts sent.
         cached_prompt_tokens: those of them that the engine found in its prefix cache.
         generated_tokens: tokens of all answers.
@@ -50,7 +50,7 @@ _COUNTS: Final = tuple(field.name for field in fields(CallMetrics) if field.name
 def last_query(spark: SparkSession) -> list[CallMetrics]:
     """Metrics of the newest query of this application, one entry per call in the plan, in plan order.
 
-    Empty when that query has no call. Over Spark Connect the figures are only in the server's UI and REST API.
+    Empty when that query has no call. Over Spark Connect they are only in the server's UI and REST API.
     """
     store = _status_store(spark)
     executions = store.executionsList()

@@ -1,6 +1,7 @@
 """Writes the golden files again: what users read, kept where a review sees every change.
 
-    python tests/refresh_goldens.py           writes tests/golden/* and spark_llm/conf-entries.json
+    python tests/refresh_goldens.py           writes tests/golden/*, docs/*.md and spark_llm/conf-entries.json
+    python tests/refresh_goldens.py --spark   first those that need a Spark session (DESCRIBE, EXPLAIN)
     python tests/refresh_goldens.py --check   exits 1 and names the files that are stale
 
 To add one: a function that returns its text, and a line in `GOLDENS`.
@@ -8,6 +9,8 @@ To add one: a function that returns its text, and a line in `GOLDENS`.
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,11 +28,44 @@ def error_texts() -> str:
     return "\n".join(str(SparkLLMError(name)) for name in sorted(conditions())) + "\n"
 
 
-def conf_docs() -> str:
-    """The reference table of the configuration."""
+def configuration_page() -> str:
+    """The reference page of the configuration."""
     from spark_llm.conf import docs_table
 
-    return docs_table()
+    return (
+        "# Configuration\n\nMade from `spark_llm/conf_entries.py` by `make goldens`. Set an entry with `SET` in a session, or "
+        "with `--conf` at the start.\nUnknown `spark.llm.*` keys are refused. Keys of credentials end in `.secret` and "
+        "hold a reference, never a value.\n\n" + docs_table()
+    )
+
+
+def errors_page() -> str:
+    """The reference page of the error conditions."""
+    from spark_llm.errors import SparkLLMError, conditions
+
+    lines = [
+        "# Error conditions",
+        "",
+        "Made from `spark_llm/error-conditions.json` by `make goldens`. In PySpark, classic and Connect, `getCondition()` and",
+        "`getSqlState()` of the exception give the first two columns; rows with `on_error => 'struct'` carry the condition.",
+        "",
+        "| Condition | SQLSTATE | Message | What to do |",
+        "|---|---|---|---|",
+    ]
+    for name, entry in sorted(conditions().items()):
+        error = SparkLLMError(name)
+        cells = (name, error.sqlstate, error.message, entry.hint)
+        lines.append("| " + " | ".join(c.replace("|", "\\|").replace("<", "&lt;") for c in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def functions_page() -> str:
+    """The reference page of the SQL functions: what DESCRIBE FUNCTION EXTENDED says."""
+    described = (ROOT / "tests/golden/describe_function_llm.txt").read_text(encoding="utf-8")
+    return (
+        "# SQL functions\n\nMade from `DESCRIBE FUNCTION EXTENDED llm` by `make goldens`. The same function for DataFrames is "
+        "`spark_llm.functions.llm`.\n\n## llm\n\n```\n" + described.rstrip() + "\n```\n"
+    )
 
 
 def conf_entries() -> str:
@@ -42,7 +78,6 @@ def conf_entries() -> str:
 def command_line_help() -> str:
     """What `spark-llm --help` and the help of its verbs say, 80 columns wide."""
     import argparse
-    import os
 
     from spark_llm.cli import parser
 
@@ -55,7 +90,9 @@ def command_line_help() -> str:
 
 GOLDENS: dict[str, Callable[[], str]] = {
     "tests/golden/error-texts.txt": error_texts,
-    "tests/golden/conf.md": conf_docs,
+    "docs/configuration.md": configuration_page,
+    "docs/errors.md": errors_page,
+    "docs/functions.md": functions_page,
     "tests/golden/command-line.txt": command_line_help,
     "spark_llm/conf-entries.json": conf_entries,
 }
@@ -72,6 +109,17 @@ def stale(root: Path = ROOT) -> list[str]:
 
 def main(arguments: list[str]) -> int:
     """Writes stale files, or with --check only names them."""
+    if arguments == ["--spark"]:
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            str(ROOT / "tests/spark"),
+            "-k",
+            "golden or describe or explain",
+        ]
+        subprocess.run(command, env={**os.environ, "SPARK_LLM_REFRESH_GOLDENS": "1"}, check=True)
     names = stale()
     for name in names:
         if arguments == ["--check"]:

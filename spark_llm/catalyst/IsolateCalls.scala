@@ -19,7 +19,7 @@ import org.apache.spark.sql.catalyst.rules.Rule
 case class IsolateCalls(session: SparkSession) extends Rule[LogicalPlan] with PredicateHelper {
 
   override def apply(plan: LogicalPlan): LogicalPlan = if (!Calls.in(plan)) plan else plan.transformUp {
-    case Filter(condition, child) if split(condition).exists(Calls.needsModel(_, child)) =>
+    case f @ Filter(condition, child) if split(condition).exists(Calls.needsModel(_, child)) && !correlated(f) =>
       val (llm, cheap) = split(condition).partition(Calls.needsModel(_, child))
       stack(llm, cheap.reduceOption(And).fold(child)(Filter(_, child)))
     case j @ Join(_, _, Inner | Cross, Some(condition), _) if LLMCall.in(condition) =>
@@ -27,6 +27,11 @@ case class IsolateCalls(session: SparkSession) extends Rule[LogicalPlan] with Pr
       stack(llm, j.copy(joinType = Inner, condition = cheap.reduceOption(And)))
     case j @ Join(_, _, _, Some(condition), _) if LLMCall.in(condition) => underItsSide(j, condition)
   }
+
+  // Spark pulls correlated predicates out of a subquery only through nodes it knows. Before Spark 4.3 this rule runs
+  // earlier than that; the plain Filter then stays, and PlanCalls plans its calls.
+  private def correlated(plan: LogicalPlan): Boolean =
+    plan.exists(_.expressions.exists(_.exists(_.isInstanceOf[OuterReference])))
 
   private def split(condition: Expression): Seq[Expression] =
     if (LLMConf.predicateOrder) splitConjunctivePredicates(condition) else Seq(condition)

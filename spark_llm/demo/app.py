@@ -6,7 +6,7 @@ import argparse
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spark_llm import metrics
 from spark_llm.demo import plain_udf
@@ -66,8 +66,8 @@ def main() -> None:
 
 def _engine_address(spark: SparkSession) -> dict[str, str]:
     """Socket and state of the engine in this process: local mode has one."""
-    host = spark._jvm.org.apache.spark.sql.llm.EngineHost  # type: ignore[attr-defined]  # noqa: SLF001
-    address = host.current().get()
+    session: Any = spark
+    address = session._jvm.org.apache.spark.sql.llm.EngineHost.current().get()  # noqa: SLF001
     return {"SPARK_LLM_ENGINE_SOCKET": address.socket(), "SPARK_LLM_ENGINE_STATE": address.state()}
 
 
@@ -140,7 +140,12 @@ def _print_table(lines: list[Line]) -> None:
     widths = [max(len(row[i]) for row in body) for i in range(len(head))]
     print("\nWhat it cost (one engine, 2 tasks; the plain pandas UDF asks the same engine row by row)\n")
     for row in body:
-        print("  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))))
+        print(
+            "  ".join(
+                cell.ljust(w) if i == 0 else cell.rjust(w)
+                for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+            )
+        )
     print("\nThe demo model is 'right' about rows like those it was trained on, and only there.")
 
 

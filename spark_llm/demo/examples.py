@@ -1,6 +1,6 @@
-"""What the demo asks besides the files of ``sql_examples``: how many questions differ, what a plain UDF would do, the truth.
+"""What the demo asks besides the files of ``sql_examples``, so that each can be counted, compared and judged.
 
-Texts only; ``app.py`` runs them. ``{call}`` is the question, as ``llm(…)`` or as the plain UDF.
+Texts only; ``app.py`` runs them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class Example:
         instruction: the question it asks.
         field: the column, or SQL over columns, it is asked about.
         source: FROM and WHERE of the rows it is asked about, for counting distinct questions.
-        truth: expression of the right answer's text, over ``source`` joined with its truth table; None: not judged.
+        truth: SQL of the right answer's text over ``truth_table`` AS t; None: not judged.
         truth_table: table with the right answers, joined by id.
     """
 
@@ -85,7 +85,7 @@ SHOP = (
 )
 
 REAL = {
-    # real tables are used where they lie beside the checkout; the demo model was never shown their like
+    # used where they lie beside the checkout; the demo model was never shown their like
     "movies": "SELECT llm('Is this review positive?', struct(reviewcontent AS text), genres) AS answer, "
     "reviewtype, left(reviewcontent, 60) AS review FROM movies LIMIT 200",
     "products": "SELECT llm('Rate the review from 1 to 5.', struct(left(text, 400) AS text), product_title, "

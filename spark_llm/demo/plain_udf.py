@@ -1,7 +1,7 @@
 """What one would write without the plug-in: a pandas UDF that asks the engine row by row.
 
-The demo times it beside ``llm()``, and the tests compare answers with it: same prompts, same engine, no plan rules,
-no batches, no deduplication.
+The demo times it beside ``llm()``, and the tests compare answers with it: same prompts, same engine, but no plan
+rules, no batches, no deduplication.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def register(
         name: of the SQL function.
     """
     import pandas as pd
-    from pyspark.sql.functions import pandas_udf
+    from pyspark.sql.pandas.functions import pandas_udf
 
     settings, address = dict(conf), dict(environ)
 

@@ -1,6 +1,6 @@
 """``make demo``: writes the shop's tables, then runs the SQL examples with spark-submit on local[2].
 
-    tables.py ─► Parquet in a temporary folder ─► spark-submit app.py ─► answers and what they cost
+tables.py ─► Parquet in a temporary folder ─► spark-submit app.py ─► answers and what they cost
 """
 
 from __future__ import annotations
@@ -49,13 +49,18 @@ def demo_conf(model: Path = MODEL) -> dict[str, str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the demo; returns spark-submit's exit code."""
-    parser = argparse.ArgumentParser(prog="spark-llm demo", description="Run the SQL examples on the demo model.")
+    parser = argparse.ArgumentParser(
+        prog="spark-llm demo", description="Run the SQL examples on the demo model."
+    )
     parser.add_argument("--rows", type=int, default=2000, help="rows of the generated tables (default 2000)")
     parser.add_argument("--seed", type=int, default=1, help="seed of the generated tables (default 1)")
     parser.add_argument(
-        "--data", type=Path, default=ROOT.parent / "shared" / "data", help="folder of real tables, used where it is"
+        "--data",
+        type=Path,
+        default=ROOT.parent / "shared" / "data",
+        help="folder of real tables, where there is one",
     )
-    parser.add_argument("--examples", type=Path, default=ROOT / "sql_examples", help="folder of the .sql files")
+    parser.add_argument("--examples", type=Path, default=ROOT / "sql_examples", help="folder of .sql files")
     options = parser.parse_args(argv)
     if not (MODEL / "config.json").exists():
         print(f"The demo model is missing in {MODEL}; train it with: python -m spark_llm.demo.train")

@@ -16,7 +16,10 @@ def tables(spark):
 
 
 def echo(spark, arguments, source="t"):
-    return [json.loads(r.a) if r.a is not None else None for r in spark.sql(f"SELECT llm('ECHO', {arguments}) a FROM {source}").collect()]
+    return [
+        json.loads(r.a) if r.a is not None else None
+        for r in spark.sql(f"SELECT llm('ECHO', {arguments}) a FROM {source}").collect()
+    ]
 
 
 @pytest.mark.parametrize(
@@ -69,7 +72,9 @@ def test_types(spark, sql, value):
     assert echo(spark, f"struct({sql} AS v), id", "range(1)") == [{"v": value, "id": 0}]
 
 
-@pytest.mark.parametrize("text", ['"quoted" \\ back', "line\nbreak\ttab", "\x01\x1f control", "€ 漢字 🎉", "%s {x} ${y}", ""])
+@pytest.mark.parametrize(
+    "text", ['"quoted" \\ back', "line\nbreak\ttab", "\x01\x1f control", "€ 漢字 🎉", "%s {x} ${y}", ""]
+)
 def test_any_text(spark, text):
     frame = spark.createDataFrame([(text,)], "v STRING")
     frame.createOrReplaceTempView("texts")
@@ -77,7 +82,9 @@ def test_any_text(spark, text):
 
 
 def test_ten_megabyte_strings(spark, conf):
-    rows = spark.sql("SELECT length(llm('ECHO', struct(repeat('x', 10000000) AS v), id)) n FROM range(8)").collect()
+    rows = spark.sql(
+        "SELECT length(llm('ECHO', struct(repeat('x', 10000000) AS v), id)) n FROM range(8)"
+    ).collect()
     assert [r.n for r in rows] == [10_000_000 + len('{"id": 0, "v": ""}')] * 8
 
 
@@ -89,13 +96,18 @@ def test_null_fields_are_left_out(spark):
 def test_all_null_is_null_without_a_request(spark):
     from spark_llm import metrics
 
-    rows = spark.sql("SELECT llm('ECHO', CAST(NULL AS STRING), NULL) a, llm(NULL, id) b FROM range(3)").collect()
+    rows = spark.sql(
+        "SELECT llm('ECHO', CAST(NULL AS STRING), NULL) a, llm(NULL, id) b FROM range(3)"
+    ).collect()
     assert [tuple(r) for r in rows] == [(None, None)] * 3
     assert metrics.total(metrics.last_query(spark)).requests == 0
 
 
 def test_no_fields(spark):
-    assert spark.sql("SELECT llm('Say hello') a").head().a == spark.sql("SELECT llm('Say hello') a FROM range(3)").tail(1)[0].a
+    assert (
+        spark.sql("SELECT llm('Say hello') a").head().a
+        == spark.sql("SELECT llm('Say hello') a FROM range(3)").tail(1)[0].a
+    )
 
 
 def test_table_without_columns(spark):
@@ -129,7 +141,9 @@ def test_column_function(spark):
     frame = spark.range(1).withColumn("x", F.lit("y"))
     row = frame.select(
         LF.llm("ECHO", "id", F.col("x").alias("label")).alias("a"),
-        LF.llm("rate", "x", return_type="INT", on_error="struct", max_tokens=9, temperature=0.0, seed=1).alias("b"),
+        LF.llm(
+            "rate", "x", return_type="INT", on_error="struct", max_tokens=9, temperature=0.0, seed=1
+        ).alias("b"),
         LF.llm(F.concat(F.lit("EC"), F.lit("HO")), "*").alias("c"),
     ).head()
     assert json.loads(row.a) == {"id": 0, "label": "y"}

@@ -29,8 +29,14 @@ WRONG = {
 
 QUERIES = {
     "SELECT a.x FROM t a LEFT JOIN t b ON llm('p', a.x, b.x) = 'y'": ("LLM_UNSUPPORTED", "0A000"),
-    "SELECT a.x FROM t a FULL JOIN t b ON a.x = b.x AND llm('p', a.x, b.x) = 'y'": ("LLM_UNSUPPORTED", "0A000"),
-    "SELECT x FROM t a WHERE EXISTS (SELECT 1 FROM t b WHERE llm('p', a.x, b.x) = 'y')": ("LLM_UNSUPPORTED", "0A000"),
+    "SELECT a.x FROM t a FULL JOIN t b ON a.x = b.x AND llm('p', a.x, b.x) = 'y'": (
+        "LLM_UNSUPPORTED",
+        "0A000",
+    ),
+    "SELECT x FROM t a WHERE EXISTS (SELECT 1 FROM t b WHERE llm('p', a.x, b.x) = 'y')": (
+        "LLM_UNSUPPORTED",
+        "0A000",
+    ),
     "SELECT x, (SELECT max(llm('p', a.x)) FROM t b WHERE a.x = b.x) FROM t a": ("LLM_UNSUPPORTED", "0A000"),
 }
 
@@ -74,7 +80,10 @@ def test_unknown_conf(spark, table, conf):
     check(raised.value, "LLM_UNKNOWN_CONF", "22023")
 
 
-@pytest.mark.parametrize(("key", "value"), [("engine.kind", "gpu"), ("batchRows", "0"), ("batchBytes", "big"), ("predicateOrder.enabled", "maybe")])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("engine.kind", "gpu"), ("batchRows", "0"), ("batchBytes", "big"), ("predicateOrder.enabled", "maybe")],
+)
 def test_wrong_conf(spark, table, conf, key, value):
     conf(f"spark.llm.{key}", value)
     with pytest.raises(AnalysisException) as raised:
@@ -98,5 +107,7 @@ def test_explain_needs_no_model_and_asks_nobody(spark, table, conf):
 
 def test_describe_function(spark, golden):
     lines = [r[0] for r in spark.sql("DESCRIBE FUNCTION EXTENDED llm").collect()]
-    golden("describe_function_llm.txt", "\n".join(line.rstrip() for line in "\n".join(lines).splitlines()) + "\n")
+    golden(
+        "describe_function_llm.txt", "\n".join(line.rstrip() for line in "\n".join(lines).splitlines()) + "\n"
+    )
     assert [r[0] for r in spark.sql("SHOW FUNCTIONS LIKE 'llm*'").collect()] == ["llm"]

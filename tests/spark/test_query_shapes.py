@@ -22,7 +22,10 @@ SHAPES = {
     "select and where": (f"SELECT id, ask('p' | id) a FROM t WHERE ask('p' | id) {YES}", 200),
     "alias filtered": (f"SELECT * FROM (SELECT id, c, ask('p' | id) a FROM t) WHERE a {YES} AND c < 10", 20),
     "case": ("SELECT id, CASE WHEN c < 10 THEN ask('p' | id) ELSE 'skip' END a FROM t", 20),
-    "case on answer": (f"SELECT id, CASE WHEN ask('p' | id) {YES} THEN ask('q' | id) ELSE x END a FROM t", 330),
+    "case on answer": (
+        f"SELECT id, CASE WHEN ask('p' | id) {YES} THEN ask('q' | id) ELSE x END a FROM t",
+        330,
+    ),
     "if": ("SELECT id, if(c < 10, ask('p' | id), ask('q' | id)) a FROM t", 200),
     "coalesce": ("SELECT id, coalesce(if(c < 90, x, NULL), ask('p' | id)) a FROM t", 20),
     "or": (f"SELECT id FROM t WHERE c < 50 OR ask('p' | id) {YES}", 100),
@@ -37,8 +40,14 @@ SHAPES = {
     "order by call": ("SELECT id FROM t ORDER BY ask('p' | x), id", 200),
     "order by call limit": ("SELECT id FROM t ORDER BY ask('p' | id), id LIMIT 7", 200),
     "group by call": ("SELECT ask('p' | x, y) a, count(*) n FROM t GROUP BY ask('p' | x, y)", 200),
-    "sum over call": (f"SELECT c % 3 k, sum(CASE WHEN ask('p' | x) {YES} THEN 1 ELSE 0 END) n FROM t GROUP BY 1", 200),
-    "case in aggregate": ("SELECT c % 3 k, max(CASE WHEN c < 10 THEN ask('p' | id) END) n FROM t GROUP BY 1", 20),
+    "sum over call": (
+        f"SELECT c % 3 k, sum(CASE WHEN ask('p' | x) {YES} THEN 1 ELSE 0 END) n FROM t GROUP BY 1",
+        200,
+    ),
+    "case in aggregate": (
+        "SELECT c % 3 k, max(CASE WHEN c < 10 THEN ask('p' | id) END) n FROM t GROUP BY 1",
+        20,
+    ),
     "aggregate filter": (f"SELECT count(*) FILTER (WHERE ask('p' | id) {YES}) n FROM t", 200),
     "count distinct": ("SELECT count(DISTINCT ask('p' | x)), count(DISTINCT id) FROM t", 200),
     "over aggregate": ("SELECT x, ask('p' | m) a FROM (SELECT x, max(y) m FROM t GROUP BY x)", 10),
@@ -48,24 +57,51 @@ SHAPES = {
     "cube": ("SELECT grouping_id(), ask('p' | x) a, count(*) n FROM t GROUP BY CUBE (ask('p' | x))", 200),
     "window": ("SELECT id, row_number() OVER (PARTITION BY ask('p' | x) ORDER BY id) r FROM t", 200),
     "distinct": ("SELECT DISTINCT ask('p' | x, y) a FROM t", 200),
-    "limit in subquery": ("SELECT count(*) FROM (SELECT ask('p' | x) a FROM t LIMIT 5) WHERE a IS NOT NULL", 200),
+    "limit in subquery": (
+        "SELECT count(*) FROM (SELECT ask('p' | x) a FROM t LIMIT 5) WHERE a IS NOT NULL",
+        200,
+    ),
     "in subquery": (f"SELECT id FROM t WHERE id IN (SELECT id FROM u WHERE ask('p' | id) {YES})", 20),
-    "exists": (f"SELECT id FROM t WHERE EXISTS (SELECT 1 FROM u WHERE u.id = t.id AND ask('p' | u.id) {YES})", 20),
+    "exists": (
+        f"SELECT id FROM t WHERE EXISTS (SELECT 1 FROM u WHERE u.id = t.id AND ask('p' | u.id) {YES})",
+        20,
+    ),
     "not in": (f"SELECT id FROM t WHERE id NOT IN (SELECT id FROM u WHERE ask('p' | id) {YES})", 20),
     "scalar subquery": ("SELECT id, (SELECT max(ask('p' | u.id)) FROM u WHERE u.id = t.id) a FROM t", 20),
     "scalar subquery argument": ("SELECT id, ask('p' | x, (SELECT max(z) FROM u) AS m) a FROM t", 200),
     "lateral": ("SELECT id, r.a FROM t, LATERAL (SELECT ask('p' | t.x) a) r", 200),
     "join condition": (f"SELECT t.id, u.z FROM t JOIN u ON t.c = u.id AND ask('p' | t.x, u.z) {YES}", 40),
-    "join condition alone": (f"SELECT t.id tid, u.id FROM t JOIN u ON ask('p' | t.x, u.z) {YES} WHERE t.id < 20", 400),
-    "one side of a left join": (f"SELECT t.id, u.z FROM t LEFT JOIN u ON t.id = u.id AND ask('p' | t.id) {YES}", 200),
-    "under a left join": ("SELECT t.id, q.r FROM t LEFT JOIN (SELECT id, ask('p' | id) r FROM u) q ON t.id = q.id", 20),
-    "filtered side joined": (f"SELECT a.id FROM (SELECT * FROM t WHERE ask('p' | id) {YES}) a JOIN u ON a.id = u.id", 200),
-    "anti join": (f"SELECT a.x FROM t a LEFT ANTI JOIN (SELECT x FROM t WHERE ask('p' | x) {YES}) b ON a.x = b.x", 200),
-    "self join of a CTE": ("WITH q AS (SELECT id, ask('p' | id) a FROM t) SELECT x.id, y.a FROM q x JOIN q y ON x.id = y.id + 1", 400),
+    "join condition alone": (
+        f"SELECT t.id tid, u.id FROM t JOIN u ON ask('p' | t.x, u.z) {YES} WHERE t.id < 20",
+        400,
+    ),
+    "one side of a left join": (
+        f"SELECT t.id, u.z FROM t LEFT JOIN u ON t.id = u.id AND ask('p' | t.id) {YES}",
+        200,
+    ),
+    "under a left join": (
+        "SELECT t.id, q.r FROM t LEFT JOIN (SELECT id, ask('p' | id) r FROM u) q ON t.id = q.id",
+        20,
+    ),
+    "filtered side joined": (
+        f"SELECT a.id FROM (SELECT * FROM t WHERE ask('p' | id) {YES}) a JOIN u ON a.id = u.id",
+        200,
+    ),
+    "anti join": (
+        f"SELECT a.x FROM t a LEFT ANTI JOIN (SELECT x FROM t WHERE ask('p' | x) {YES}) b ON a.x = b.x",
+        200,
+    ),
+    "self join of a CTE": (
+        "WITH q AS (SELECT id, ask('p' | id) a FROM t) SELECT x.id, y.a FROM q x JOIN q y ON x.id = y.id + 1",
+        400,
+    ),
     "union": ("SELECT ask('p' | x) a FROM (SELECT x FROM t UNION ALL SELECT x FROM u)", 220),
     "except": (f"SELECT x FROM t EXCEPT SELECT x FROM t WHERE ask('p' | x) {YES}", 200),
     "explode": ("SELECT id, explode(split(ask('p' | x), ':')) e FROM t", 200),
-    "pivot": ("SELECT * FROM (SELECT x, id, ask('p' | y) a FROM t) PIVOT (max(a) FOR x IN ('x1', 'x2'))", 200),
+    "pivot": (
+        "SELECT * FROM (SELECT x, id, ask('p' | y) a FROM t) PIVOT (max(a) FOR x IN ('x1', 'x2'))",
+        200,
+    ),
     "nested": ("SELECT id, ask(ask('p' | x) | y) a FROM t", 400),
     "instruction per row": ("SELECT id, ask(concat('p', c % 3) | x) a FROM t", 200),
     "null fields": ("SELECT id, ask('p' | n, x) a, ask('p' | n) b FROM t", 400),
@@ -75,7 +111,10 @@ SHAPES = {
     "python udf argument": ("SELECT id, ask('p' | shout(x) AS s) a FROM t", 200),
     "python udf result": ("SELECT id, shout(ask('p' | x)) a FROM t", 200),
     "predicate under a udf": ("SELECT id FROM t WHERE shout(ask('p' | id)) < 'FAKE:8'", 200),
-    "recursive": ("WITH RECURSIVE r(k) AS (SELECT 1 UNION ALL SELECT k + 1 FROM r WHERE k < 5) SELECT k, ask('p' | k) a FROM r", 5),
+    "recursive": (
+        "WITH RECURSIVE r(k) AS (SELECT 1 UNION ALL SELECT k + 1 FROM r WHERE k < 5) SELECT k, ask('p' | k) a FROM r",
+        5,
+    ),
 }
 
 
@@ -86,7 +125,11 @@ def written(sql, function):
         instruction, fields = match.group(1).strip(), match.group(2).strip()
         if function == "llm":
             return f"llm({instruction}, {'struct(' + fields + ')' if ' AS ' in fields else fields})"
-        named = re.sub(r"\bmax\(([^()]*)\)(?! AS)", r"max(\1) AS `max(\1)`", fields) if "SELECT" not in fields else fields
+        named = (
+            re.sub(r"\bmax\(([^()]*)\)(?! AS)", r"max(\1) AS `max(\1)`", fields)
+            if "SELECT" not in fields
+            else fields
+        )
         return f"plain({instruction}, to_json(struct({named})))"
 
     inner = re.compile(r"\bask\(((?:[^()|]|\([^()]*\))*)\|((?:[^()]|\((?:[^()]|\([^()]*\))*\))*)\)")
@@ -126,7 +169,12 @@ def test_same_answers_as_a_plain_udf(spark, tables, name):
 def test_order_survives(spark, tables):
     ids = [r.id for r in spark.sql("SELECT id, llm('p', x) a FROM t ORDER BY id DESC").collect()]
     assert ids == sorted(ids, reverse=True)
-    ids = [r.id for r in spark.sql("SELECT id FROM (SELECT * FROM t ORDER BY id) WHERE llm('p', x) > 'fake:2'").collect()]
+    ids = [
+        r.id
+        for r in spark.sql(
+            "SELECT id FROM (SELECT * FROM t ORDER BY id) WHERE llm('p', x) > 'fake:2'"
+        ).collect()
+    ]
     assert ids == sorted(ids)
 
 

@@ -11,7 +11,9 @@ pytestmark = pytest.mark.spark
 
 @pytest.fixture(scope="module")
 def table(spark):
-    spark.sql("CREATE OR REPLACE TEMP VIEW t AS SELECT id, if(id = 3, 'BOOM', concat('x', id)) x FROM range(0, 6, 1, 2)")
+    spark.sql(
+        "CREATE OR REPLACE TEMP VIEW t AS SELECT id, if(id = 3, 'BOOM', concat('x', id)) x FROM range(0, 6, 1, 2)"
+    )
 
 
 @pytest.fixture
@@ -95,4 +97,3 @@ def test_equal_questions_are_asked_once(spark):
     assert metrics.total(metrics.last_query(spark)).requests == 500
     spark.sql("SELECT llm('p', id % 3, temperature => 1, seed => 1) FROM range(0, 500, 1, 1)").collect()
     assert metrics.total(metrics.last_query(spark)).requests == 3
-

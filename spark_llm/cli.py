@@ -1,0 +1,93 @@
+"""The command `spark-llm`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import runpy
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one verb and returns the exit status: 0 fine, 1 something is wrong, 2 the command line is."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["demo"]:
+        # The demo's options are its own, --help included.
+        return _demo(given[1:])
+    chosen = parser().parse_args(given)
+    return _jar() if chosen.verb == "jar" else _doctor(chosen.conf, start_engine=chosen.engine)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line; its help is the reference."""
+    top = argparse.ArgumentParser(
+        prog="spark-llm", description="LLM calls in Spark SQL: checks, jar and demo."
+    )
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
+    doctor = verbs.add_parser(
+        "doctor",
+        help="check this machine and its settings, one line a check",
+        description="Checks this machine and the settings a query would run with. Prints one line a check: "
+        "ok, FAIL with the way out, or skip. Exits 1 when anything failed. "
+        "Reads SPARK_CONF_DIR/spark-defaults.conf.",
+    )
+    doctor.add_argument(
+        "--conf",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a setting, as for spark-submit; repeatable",
+    )
+    doctor.add_argument(
+        "--engine",
+        action="store_true",
+        help="really start the vLLM engine with the model, then end it (a minute)",
+    )
+    verbs.add_parser(
+        "jar",
+        help="print the path of the jar for the installed Spark, built first where needed",
+        description="Prints the path of the jar for the installed Spark, built first where needed: "
+        'spark-sql --jars "$(spark-llm jar)"',
+    )
+    verbs.add_parser(
+        "demo", help="run the demo: example data, a small model on this machine, queries and what they cost"
+    )
+    return top
+
+
+def _doctor(conf: Sequence[str], *, start_engine: bool) -> int:
+    from spark_llm.doctor.host import Host
+    from spark_llm.doctor.run import examine, summary
+    from spark_llm.doctor.settings import SettingError, read_settings
+
+    try:
+        settings = read_settings(conf, os.environ)
+    except SettingError as error:
+        print(error, file=sys.stderr)
+        return 2
+    checks = []
+    for check in examine(Host(), settings, start_engine=start_engine):
+        print(check.line(), flush=True)
+        checks.append(check)
+    print(summary(checks))
+    return 1 if any(check.status == "FAIL" for check in checks) else 0
+
+
+def _jar() -> int:
+    from spark_llm.catalyst.build import main as build
+
+    return build([])
+
+
+def _demo(arguments: Sequence[str]) -> int:
+    sys.argv = ["spark-llm demo", *arguments]
+    runpy.run_module("spark_llm.demo.run", run_name="__main__", alter_sys=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from spark_llm.conf import parse_conf
+from spark_llm.engine.vllm_args import Machine, launch_of
+from spark_llm.errors import SparkLLMError
+
+CPU = Machine("cpu", 8)
+GPU = Machine("gpu", 32, ("some_platform",))
+
+
+def launch(machine=CPU, environ=None, model="/models/m", **conf):
+    settings = {f"spark.llm.engine.{key}": value for key, value in conf.items()}
+    return launch_of(parse_conf(settings), model, "m", "/run/s", machine, environ or {})
+
+
+def test_command_on_cpu():
+    assert " ".join(launch().arguments) == (
+        "--model /models/m --served-model-name m --uds /run/s --dtype auto --kv-cache-memory-bytes 1073741824 "
+        "--block-size 32 --enable-prefix-caching --enable-prompt-tokens-details "
+        '--structured-outputs-config {"backend": "xgrammar", "disable_any_whitespace": true} '
+        "--scheduling-policy priority --disable-uvicorn-access-log --enforce-eager"
+    )
+
+
+def test_command_on_gpu():
+    assert " ".join(launch(GPU).arguments) == (
+        "--model /models/m --served-model-name m --uds /run/s --dtype auto "
+        "--enable-prefix-caching --enable-prompt-tokens-details "
+        '--structured-outputs-config {"backend": "xgrammar", "disable_any_whitespace": true} '
+        "--scheduling-policy priority --disable-uvicorn-access-log --gpu-memory-utilization 0.9"
+    )
+
+
+def test_conf_entries_become_arguments():
+    words = " ".join(
+        launch(maxModelLen="512", kvCacheMemory="64m", blockSize="16", dtype="float32").arguments
+    )
+    assert "--max-model-len 512 --dtype float32 --kv-cache-memory-bytes 67108864 --block-size 16" in words
+
+
+def test_args_add_replace_and_remove():
+    more = {
+        "max_num_seqs": 64,
+        "enforce-eager": False,
+        "enable-expert-parallel": True,
+        "block-size": None,
+        "reasoning-parser": "qwen3",
+        "lora-modules": ["a=/x", "b=/y"],
+        "speculative-config": {"method": "ngram"},
+    }
+    words = " ".join(launch(args=json.dumps(more)).arguments)
+    assert (
+        "--max-num-seqs 64 --enable-expert-parallel --reasoning-parser qwen3 --lora-modules a=/x b=/y"
+        in words
+    )
+    assert '--speculative-config {"method": "ngram"}' in words
+    assert "--no-enforce-eager" in words
+    assert "--block-size" not in words
+
+
+@pytest.mark.parametrize("key", ["uds", "host", "port", "model", "served_model_name"])
+def test_what_others_decide_is_refused(key):
+    with pytest.raises(SparkLLMError) as caught:
+        launch(args=json.dumps({key: "x"}))
+    assert caught.value.condition == "LLM_INVALID_CONF"
+    assert caught.value.params["key"] == "spark.llm.engine.args"
+
+
+def test_environment_on_cpu():
+    assert launch().environment == {
+        "VLLM_NO_USAGE_STATS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "OMP_NUM_THREADS": "7",
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "VLLM_PLUGINS": "spark_llm_batch",
+    }
+
+
+def test_environment_on_gpu_with_a_hub_name():
+    assert launch(GPU, model="org/m").environment == {
+        "VLLM_NO_USAGE_STATS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "VLLM_PLUGINS": "some_platform,spark_llm_batch",
+    }
+
+
+def test_the_users_environment_wins():
+    user = {"OMP_NUM_THREADS": "2", "VLLM_PLUGINS": "mine,spark_llm_batch", "HF_HUB_OFFLINE": "0"}
+    chosen = launch(environ=user).environment
+    assert "OMP_NUM_THREADS" not in chosen
+    assert "HF_HUB_OFFLINE" not in chosen
+    assert chosen["VLLM_PLUGINS"] == "mine,spark_llm_batch"
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(1, "1"), (2, "1"), (64, "63")])
+def test_one_core_is_left_for_the_server(cores, threads):
+    assert launch(Machine("cpu", cores)).environment["OMP_NUM_THREADS"] == threads

@@ -1,0 +1,186 @@
+"""A real vLLM engine under the real supervisor, asked by the real client."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from spark_llm.engine.http_batch import HttpBatchClient
+from spark_llm.engine.process import members
+from spark_llm.engine.types import Constraint, EngineRequest, Sampling
+
+pytest.importorskip("vllm")
+pytestmark = [pytest.mark.vllm, pytest.mark.slow]
+
+DEMO_MODEL = Path(__file__).parents[2] / "spark_llm" / "demo" / "model"
+MAX_MODEL_LEN = 512
+
+
+def make_toy_model(folder):
+    """A random Qwen3 of 0.4 million parameters with a byte-level tokenizer."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+
+    words = Tokenizer(models.BPE())
+    words.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    words.decoder = decoders.ByteLevel()
+    special = ["<pad>", "<bos>", "<eos>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=600, special_tokens=special, initial_alphabet=alphabet)
+    words.train([__file__], trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=words, bos_token="<bos>", eos_token="<eos>", pad_token="<pad>"
+    )
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}assistant:"
+    )
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = Qwen3Config(
+        vocab_size=len(tokenizer), hidden_size=128, intermediate_size=256, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=1, head_dim=64, max_position_embeddings=2048,
+        tie_word_embeddings=True, bos_token_id=1, eos_token_id=2, pad_token_id=0,
+    )  # fmt: skip
+    Qwen3ForCausalLM(config).save_pretrained(folder)
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory, supervisor_class):
+    folder = tmp_path_factory.mktemp("vllm")
+    model = DEMO_MODEL
+    if not (model / "model.safetensors").exists():
+        model = folder / "toy"
+        make_toy_model(model)
+    conf = {
+        "spark.llm.model": str(model),
+        "spark.llm.engine.maxModelLen": str(MAX_MODEL_LEN),
+        "spark.llm.engine.kvCacheMemory": "64m",
+    }
+    one = supervisor_class(folder / "e", conf)
+    one.until("ready", timeout=300)
+    yield one
+    one.clean()
+
+
+@pytest.fixture(scope="module")
+def client(engine):
+    one = HttpBatchClient(str(engine.folder / "engine.sock"), str(engine.folder / "state.json"), 300.0)
+    yield one
+    one.close()
+
+
+def ask(client, users, constraint=None, max_tokens=16, priority=0):
+    requests = [EngineRequest("Answer the instruction for the given row.", user, priority) for user in users]
+    return client.submit(requests, Sampling(None, 0.0, max_tokens, None, constraint)).result(120)
+
+
+def test_answers_with_usage_and_cached_prefix(client):
+    users = [f"Is it about food? {'The same long words. ' * 12} {number}" for number in range(100)]
+    first = ask(client, users)
+    again = ask(client, users, priority=3)
+    assert all(one.condition is None for one in first)
+    assert all(one.prompt_tokens > 32 and 1 <= one.generated_tokens <= 16 for one in first)
+    assert all(one.cached_prompt_tokens >= 32 for one in again)
+    assert all(one.cached_prompt_tokens % 32 == 0 for one in again)
+    assert [one.text for one in first] == [one.text for one in again]
+
+
+def test_a_prompt_that_is_too_long_fails_alone(client):
+    found = ask(client, ["short", "x y " * 2000, "short too", "x" * 10_000_000])
+    assert [one.condition for one in found] == [None, "LLM_PROMPT_TOO_LONG", None, "LLM_PROMPT_TOO_LONG"]
+    for one in (found[1], found[3]):
+        assert len(re.findall(r"\d+", one.message)) >= 2
+        assert str(MAX_MODEL_LEN) in one.message
+
+
+def test_ten_megabytes_do_not_hold_up_others(client):
+    began = time.monotonic()
+    huge = client.submit([EngineRequest("", "x" * 10_000_000)], Sampling(None, 0.0, 4, None, None))
+    ask(client, ["short"], max_tokens=2)
+    assert time.monotonic() - began < 5
+    assert huge.result(30)[0].condition == "LLM_PROMPT_TOO_LONG"
+
+
+def test_a_longer_answer_than_the_context_is_cut_not_refused(client):
+    (found,) = ask(client, ["short"], Constraint(choice=("Yes", "No")), max_tokens=100_000)
+    assert found.text in {"Yes", "No"}
+
+
+@pytest.mark.parametrize(
+    ("constraint", "fits"),
+    [
+        (Constraint(choice=("Yes", "No")), {"Yes", "No"}.__contains__),
+        (Constraint(regex=r"[0-9]{4}-[0-9]{2}"), lambda text: re.fullmatch(r"[0-9]{4}-[0-9]{2}", text)),
+        (
+            Constraint(
+                json_schema={
+                    "type": "object",
+                    "properties": {"kind": {"enum": ["a", "b"]}, "sure": {"type": "boolean"}},
+                    "required": ["kind", "sure"],
+                    "additionalProperties": False,
+                }
+            ),
+            lambda text: set(json.loads(text)) == {"kind", "sure"},
+        ),
+    ],
+)
+def test_constraints(client, constraint, fits):
+    found = ask(client, [f"row {number}" for number in range(8)], constraint, max_tokens=40)
+    assert all(one.condition is None and fits(one.text) for one in found)
+
+
+def test_a_constraint_the_engine_refuses_fails_its_rows(client):
+    found = ask(client, ["a", "b"], Constraint(regex="(?=x)[("))
+    assert [one.condition for one in found] == ["LLM_REQUEST_REJECTED"] * 2
+
+
+def engine_core(group):
+    """The process that vLLM's API server started."""
+    return next(pid for pid in members(group) if "EngineCor" in Path(f"/proc/{pid}/comm").read_text())
+
+
+@pytest.mark.parametrize("victim", ["API server", "EngineCore"])
+def test_a_killed_engine_comes_back_and_no_row_is_lost(engine, client, victim):
+    users = [f"row {number}" for number in range(96)]
+    calm = ask(client, users)
+    old, seen = engine.lines[-1]["pid"], len(engine.lines)
+    requests = [EngineRequest("Answer the instruction for the given row.", user) for user in users]
+    future = client.submit(requests, Sampling(None, 0.0, 16, None, None))
+    time.sleep(0.1)
+    os.kill(old if victim == "API server" else engine_core(old), signal.SIGKILL)
+    assert [one.text for one in future.result(300)] == [one.text for one in calm]
+    assert engine.until("ready", timeout=300, after=seen)["pid"] != old
+    assert not members(old)
+
+
+def test_nothing_is_left_at_the_end(engine, client):
+    group = engine.lines[-1]["pid"]
+    assert len(members(group)) >= 3  # API server, EngineCore, watchdog
+    began = time.monotonic()
+    engine.end_stdin()
+    assert engine.process.wait(15) == 0
+    assert time.monotonic() - began < 10
+    assert not members(group)
+
+
+def test_a_killed_supervisor_leaves_nothing_and_the_next_one_starts(tmp_path, supervisor_class):
+    make_toy_model(tmp_path / "toy")
+    one = supervisor_class(
+        tmp_path / "e", {"spark.llm.model": str(tmp_path / "toy"), "spark.llm.engine.kvCacheMemory": "64m"}
+    )
+    ready = one.until("ready", timeout=300)
+    assert len(members(ready["pid"])) >= 3
+    one.process.kill()
+    end = time.monotonic() + 10
+    while members(ready["pid"]) and time.monotonic() < end:
+        time.sleep(0.1)
+    left = members(ready["pid"])
+    one.clean()
+    assert not left
