@@ -1,10 +1,10 @@
 """How much of the engine's speed is left when questions come through Spark?
 
-The same prompts go through vLLM's offline `LLM.generate` (the bound: no server, no Spark), through `llm()` in
-Spark (ours) and, for a part of the rows, through a pandas UDF that asks row by row (the naive rival). Tokens per
-second are by the engine's own clock: from the first prompt's arrival to the last answer's end, as the engine's
-process sees them. A second part asks the fake engine, to see what Spark, Arrow and the Python worker can carry
-without a model.
+The same prompts go through vLLM's offline `LLM.generate` (the bound: no server, no Spark), through `llm()`
+in Spark (ours) and, for a part of the rows, through a pandas UDF that asks row by row (the naive rival).
+Tokens per second are by the engine's own clock: from the first prompt's arrival to the last answer's end, as
+the engine's process sees them. A second part asks the fake engine, to see what Spark, Arrow and the Python
+worker can carry without a model.
 """
 
 from __future__ import annotations
@@ -90,9 +90,13 @@ def offline(model: Path, texts: list[str]) -> dict[str, Any]:
         order = Path(folder) / "order.json"
         order.write_text(json.dumps({"model": str(model), "texts": texts}))
         environ = {
-            **os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1",
-            "OMP_NUM_THREADS": str(os.cpu_count()), "VLLM_LOGGING_LEVEL": "ERROR",
-        }  # fmt: skip
+            **os.environ,
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+            "HF_HUB_OFFLINE": "1",
+            "VLLM_NO_USAGE_STATS": "1",
+            "OMP_NUM_THREADS": str(os.cpu_count()),
+            "VLLM_LOGGING_LEVEL": "ERROR",
+        }
         command = [sys.executable, __file__, "--offline-worker", str(order)]
         subprocess.run(command, env=environ, check=True, stdout=subprocess.DEVNULL)
         return json.loads((Path(folder) / "order.json").read_text())

@@ -21,7 +21,7 @@ SAMPLE_ROWS = 100
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of the closing table; seconds are wall-clock, plain_s is for SAMPLE_ROWS rows, None: not run."""
+    """One line of the closing table; seconds are wall-clock, plain_s is for SAMPLE_ROWS rows."""
 
     name: str
     rows: int

@@ -90,6 +90,6 @@ REAL = {
     "reviewtype, left(reviewcontent, 60) AS review FROM movies LIMIT 200",
     "products": "SELECT llm('Rate the review from 1 to 5.', struct(left(text, 400) AS text), product_title, "
     "return_type => 'INT') AS answer, rating, left(text, 60) AS review FROM products LIMIT 200",
-    "posts": "SELECT llm('Give the first four words of the text.', struct(left(Text, 400) AS text)) AS answer, "
-    "left(Text, 60) AS comment FROM posts LIMIT 200",
+    "posts": "SELECT llm('Give the first four words of the text.', struct(left(Text, 400) AS text)) "
+    "AS answer, left(Text, 60) AS comment FROM posts LIMIT 200",
 }

@@ -1,7 +1,7 @@
 """What one would write without the plug-in: a pandas UDF that asks the engine row by row.
 
-The demo times it beside ``llm()``, and the tests compare answers with it: same prompts, same engine, but no plan
-rules, no batches, no deduplication.
+The demo times it beside ``llm()``, and the tests compare answers with it: same prompts, same engine, but no
+plan rules, no batches, no deduplication.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ def register(
 
     # without postponed annotations pandas_udf would see strings
     plain.__annotations__ = {"instruction": pd.Series, "row": pd.Series, "return": pd.Series}
-    spark.udf.register(name, pandas_udf(plain, "string"))
+    vectorized: Any = pandas_udf
+    spark.udf.register(name, vectorized(plain, "string"))
 
 
 def _one(client: Any, system: str, user: str, sampling: Any) -> str | None:
