@@ -1,11 +1,12 @@
 """Getting the extension into a Spark session.
 
-    before it is built     configure(SparkSession.builder)    spark.jars, spark.sql.extensions, spark.plugins
+    before it is built     configure(SparkSession.builder)    spark.jars, spark.plugins
     built by someone else  register(spark)                    ADD JAR, then LiveInstall.install by reflection
     spark-submit, -sql     --jars $(spark-llm jar) --conf spark.plugins=…    session_conf() shows what to set
     Spark Connect          nothing can be installed from a client: the server needs the conf above
 
-Spark says nothing when a jar or an extension comes too late, so everything here checks and explains.
+The jar on the class path is all that Spark needs to find the extension: a service file in it names the class.
+Spark says nothing when a jar comes too late, so everything here checks and explains.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from spark_llm.conf import PREFIX, parse_conf
 from spark_llm.errors import SparkLLMError, unsupported
+from spark_llm.spark_defaults import read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,8 +38,8 @@ def jar_path(spark_version: str | None = None) -> Path:
 
 
 def session_conf() -> dict[str, str]:
-    """Returns the three entries that a session needs."""
-    return {"spark.jars": str(jar_path()), "spark.sql.extensions": EXTENSIONS, "spark.plugins": PLUGIN}
+    """Returns the two entries that a session needs."""
+    return {"spark.jars": str(jar_path()), "spark.plugins": PLUGIN}
 
 
 def configure(builder: SparkSession.Builder, **conf: Any) -> SparkSession.Builder:
@@ -46,7 +48,7 @@ def configure(builder: SparkSession.Builder, **conf: Any) -> SparkSession.Builde
     >>> configure(SparkSession.builder, model="Qwen/Qwen3-0.6B").getOrCreate()  # doctest: +SKIP
 
     Args:
-        builder: what it already says about jars, extensions and plug-ins is kept.
+        builder: what it, spark-submit or spark-defaults.conf already says about jars and plug-ins is kept.
         conf: ``spark.llm.*`` entries without the prefix and with ``_`` for dots, such as ``model=…`` and
             ``engine_kind="fake"``; or whole keys, by ``**{"spark.llm.engine.kind": "fake"}``.
 
@@ -55,7 +57,7 @@ def configure(builder: SparkSession.Builder, **conf: Any) -> SparkSession.Builde
 
     Raises:
         SparkLLMError: LLM_UNKNOWN_CONF or LLM_INVALID_CONF; LLM_UNSUPPORTED for a remote Connect server,
-            and when Spark runs already in this process, as it then ignores jars and extensions in silence.
+            and when Spark runs already in this process, as it then ignores jars and plug-ins in silence.
     """
     settings = {_key(name): _text(value) for name, value in conf.items()}
     parse_conf(settings)
@@ -64,8 +66,9 @@ def configure(builder: SparkSession.Builder, **conf: Any) -> SparkSession.Builde
     if not remote.startswith("local"):
         raise _server_needs_it()
     _refuse_running_session()
+    known = {**_given_elsewhere(), **options}
     for key, value in session_conf().items():
-        present = [part for part in str(options.get(key) or "").split(",") if part]
+        present = [part for part in str(known.get(key) or "").split(",") if part]
         builder.config(key, ",".join(present if value in present else [*present, value]))
     for key, value in {**_worker_python(options), **settings}.items():
         builder.config(key, value)
@@ -75,8 +78,8 @@ def configure(builder: SparkSession.Builder, **conf: Any) -> SparkSession.Builde
 def register(spark: SparkSession) -> None:
     """Adds the functions and rules to a session that runs already, for example a notebook's.
 
-    The plug-in that starts local engines cannot be added to a running application: use kind=openai or
-    kind=fake, or restart with `configure`. A session that has the function already is left as it is.
+    The plug-in that starts engines with their executors cannot be added to a running application: the first
+    call starts them. A session that has the function already is left as it is.
 
     Raises:
         SparkLLMError: LLM_UNSUPPORTED with what to do where the session does not let itself be extended.
@@ -106,8 +109,7 @@ def register(spark: SparkSession) -> None:
 def _server_needs_it() -> SparkLLMError:
     return unsupported(
         "extending a Spark Connect server from its client",
-        f"Start the server with --jars {jar_path()} --conf spark.sql.extensions={EXTENSIONS} "
-        f"--conf spark.plugins={PLUGIN}.",
+        f"Start the server with --jars {jar_path()} --conf spark.plugins={PLUGIN}.",
     )
 
 
@@ -142,11 +144,33 @@ def _has_function(spark: SparkSession) -> bool:
     return bool(spark.sql("SHOW FUNCTIONS LIKE 'llm'").take(1))
 
 
+def _given_elsewhere() -> dict[str, str]:
+    """What spark-submit's command line, or spark-defaults.conf, says; a builder's entries would hide it."""
+    if _under_spark_submit():
+        from pyspark import SparkConf
+
+        return dict(SparkConf().getAll())
+    return read_settings([], os.environ)
+
+
+def _under_spark_submit() -> bool:
+    return "PYSPARK_GATEWAY_PORT" in os.environ
+
+
 def _refuse_running_session() -> None:
-    if "pyspark" not in sys.modules:
+    if "pyspark" not in sys.modules and not _under_spark_submit():
         return
     from pyspark import SparkContext
 
+    if _under_spark_submit():
+        # The JVM runs already, but PySpark learns of it only now.
+        context_class: Any = SparkContext
+        context_class._ensure_initialized()  # noqa: SLF001
+        if not context_class._jvm.org.apache.spark.util.Utils.classIsLoadable(EXTENSIONS):  # noqa: SLF001
+            raise unsupported(
+                "adding the jar under spark-submit, whose JVM runs before Python does",
+                'Give it on the command line: spark-submit --jars "$(spark-llm jar)" …',
+            )
     context, jvm = SparkContext._active_spark_context, SparkContext._jvm  # noqa: SLF001
     # A JVM outlives spark.stop(), and takes jars only when it starts.
     usable = jvm is None or jvm.org.apache.spark.util.Utils.classIsLoadable(EXTENSIONS)

@@ -39,10 +39,10 @@ object LLMFunction {
   """
 
   private val note = """
-    Options must be constant and are given by name. The order of fields may be changed by the planner; EXPLAIN shows it.
-    Equal questions are asked once at temperature 0 or with a seed.
+    Options must be constant and are given by name. Equal questions of a task are asked once at temperature 0 or with
+      a seed.
   """
 
   val info: ExpressionInfo = new ExpressionInfo(
-    classOf[LLMCall].getName, null, name, usage, arguments, examples, note, "misc_funcs", "4.1.0", "", "scala_udf")
+    classOf[LLMCall].getName, null, name, usage, arguments, examples, note, "misc_funcs", "0.1.0", "", "scala_udf")
 }

@@ -15,6 +15,7 @@ import org.apache.spark.sql.catalyst.rules.Rule
  *   Aggregate [llm(max(y))]           ->  LLMEval             over  Aggregate [max(y)]
  *   Sort / Window / Generate [llm(x)] ->  the node            over  LLMEval
  *   CASE WHEN p THEN llm(x) END       ->  LLMEval onlyIf=p                             (Guards)
+ *   LIMIT over a call                 ->  the call over the LIMIT                      (HoistCalls)
  *   the same call twice               ->  one LLMEval                                  (ReuseAnswers)
  * }}}
  */
@@ -26,7 +27,7 @@ case class PlanCalls(session: SparkSession) extends Rule[LogicalPlan] {
       case n @ (_: Project | _: Filter | _: LLMFilter | _: LLMEval) => n
       case u: UnaryNode if u.expressions.exists(LLMCall.in) => computeBelow(u)
     }
-    val lowered = spread.transformUp {
+    val lowered = HoistCalls(spread).transformUp {
       case LLMFilter(condition, child) => lower(Filter(condition, child))
       case n @ (_: Project | _: Filter) => lower(n)
       case n if !n.isInstanceOf[LLMEval] && n.expressions.exists(LLMCall.in) => throw unsupported(n)

@@ -7,6 +7,7 @@ import java.util.concurrent.ConcurrentHashMap
 
 import scala.jdk.CollectionConverters._
 import scala.sys.process.Process
+import scala.util.Try
 
 import org.apache.spark.SparkEnv
 import org.apache.spark.api.python.{PythonBroadcast, PythonUtils, SimplePythonFunction}
@@ -61,12 +62,14 @@ object PythonCommand {
     out.toByteArray
   }
 
-  // a worker refuses a function made for another Python version, so ask the interpreter, once
-  private def version(executable: String): String = versions.computeIfAbsent(executable, python =>
-    try Process(Seq(python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])")).!!.trim
-    catch {
-      case e: Exception =>
-        val expected = s"a Python interpreter that starts (${e.getMessage})"
-        throw LLMErrors.invalidConf("spark.pyspark.python", python, expected)
-    })
+  // A worker refuses a function made for another Python version, so ask the interpreter, once. A path that exists only
+  // on the executors (an archive shipped with the job) cannot be asked; then the driver's interpreter speaks for it.
+  private def version(executable: String): String = versions.computeIfAbsent(executable, _ => {
+    val drivers = SparkEnv.get.conf.getOption("spark.pyspark.driver.python") ++ sys.env.get("PYSPARK_DRIVER_PYTHON")
+    (executable +: drivers.toSeq :+ "python3").iterator.flatMap(ask).nextOption().getOrElse(
+      throw LLMErrors.invalidConf("spark.pyspark.python", executable, "a Python interpreter that starts"))
+  })
+
+  private def ask(python: String): Option[String] =
+    Try(Process(Seq(python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])")).!!.trim).toOption
 }

@@ -1,6 +1,6 @@
 """`spark-llm doctor`: one line a check, with the way out in the same line.
 
---conf k=v, spark-defaults.conf ──settings.py──▶ settings ─┐
+--conf k=v, spark-defaults.conf ──spark_defaults.py──▶ settings ─┐
                                                           ▼
 Host (this machine, or a test's stand-in) ─────▶ checks: packages.py · jvm.py · engine.py
                                                           │  Check(status, subject, text, fix)

@@ -19,13 +19,12 @@ def main(jar: str) -> int:
     from pyspark.errors import PySparkException
     from pyspark.sql import SparkSession
 
-    from spark_llm.session import EXTENSIONS, PLUGIN
+    from spark_llm.session import PLUGIN
 
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     settings = {
         "spark.jars": jar,
-        "spark.sql.extensions": EXTENSIONS,
         "spark.plugins": PLUGIN,
         "spark.llm.engine.kind": "fake",
         "spark.ui.enabled": "false",

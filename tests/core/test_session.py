@@ -31,11 +31,10 @@ def _a_fresh_process(monkeypatch):
     monkeypatch.setattr(session, "_refuse_running_session", lambda: None)
 
 
-def test_the_three_entries_and_the_settings_are_added():
+def test_the_two_entries_and_the_settings_are_added():
     options = session.configure(Builder(), model="m", engine_kind="fake", dedup_enabled=False)._options
     assert options == {
         "spark.jars": "/x/our.jar",
-        "spark.sql.extensions": session.EXTENSIONS,
         "spark.plugins": session.PLUGIN,
         "spark.pyspark.python": sys.executable,
         "spark.llm.model": "m",
@@ -45,11 +44,19 @@ def test_the_three_entries_and_the_settings_are_added():
 
 
 def test_what_the_builder_has_is_kept_and_nothing_is_added_twice():
-    builder = Builder(spark_jars="/a.jar,/b.jar", spark_sql_extensions="io.delta.Ext")
+    builder = Builder(spark_jars="/a.jar,/b.jar", spark_plugins="com.example.Plugin")
     for _ in range(2):
         session.configure(builder)
     assert builder._options["spark.jars"] == "/a.jar,/b.jar,/x/our.jar"
-    assert builder._options["spark.sql.extensions"] == f"io.delta.Ext,{session.EXTENSIONS}"
+    assert builder._options["spark.plugins"] == f"com.example.Plugin,{session.PLUGIN}"
+
+
+def test_what_spark_defaults_say_is_kept(monkeypatch, tmp_path):
+    (tmp_path / "spark-defaults.conf").write_text("spark.jars /tmp/other.jar\nspark.plugins=com.example.Plugin\n")
+    monkeypatch.setenv("SPARK_CONF_DIR", str(tmp_path))
+    options = session.configure(Builder())._options
+    assert options["spark.jars"] == "/tmp/other.jar,/x/our.jar"
+    assert options["spark.plugins"] == f"com.example.Plugin,{session.PLUGIN}"
 
 
 def test_whole_keys_are_taken():

@@ -10,7 +10,7 @@ from fake_host import FakeHost
 from spark_llm.catalyst.build import JarBuildError
 from spark_llm.doctor.packages import satisfies
 from spark_llm.doctor.run import examine, summary
-from spark_llm.doctor.settings import SettingError, parse_properties, read_settings
+from spark_llm.spark_defaults import SettingError, parse_properties, read_settings
 
 FAKE = {"spark.llm.engine.kind": "fake"}
 LOCAL = {"spark.llm.model": "/models/small"}

@@ -18,7 +18,7 @@ def spark(tmp_path_factory):
         **session_conf(),
         "spark.llm.engine.kind": "fake",
         "spark.sql.shuffle.partitions": "3",
-        "spark.ui.enabled": "false",
+        "spark.ui.port": "0",
         "spark.ui.showConsoleProgress": "false",
         "spark.sql.warehouse.dir": str(tmp_path_factory.mktemp("warehouse")),
         "spark.sql.session.timeZone": "UTC",

@@ -27,6 +27,8 @@ SETTINGS = {
     "spark.llm.model": str(MODEL),
     "spark.llm.engine.maxModelLen": "512",
     "spark.llm.batchRows": "32",
+    # in bfloat16 a row's answer may depend on which other rows share its step
+    "spark.llm.engine.dtype": "float32",
 }
 
 
@@ -142,10 +144,9 @@ def test_engine_killed_in_mid_query(spark, engine):
 
     killer = threading.Thread(target=kill_soon)
     killer.start()
-    again = spark.sql(f"SELECT id, llm('{question} ', text) a FROM reviews WHERE id <= 300").collect()
+    again = spark.sql(f"SELECT id, llm('{question}', text) a FROM reviews WHERE id <= 300").collect()
     killer.join()
-    assert [r.id for r in sorted(again)] == [r.id for r in before]
-    assert all(r.a is not None for r in again)
+    assert sorted(again) == before
     spark.sql("SELECT llm('Say hello.') a").collect()
     assert state(engine)["pid"] != first["pid"]
 
