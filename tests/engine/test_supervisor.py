@@ -21,18 +21,19 @@ class Clock:
 
 
 class Engine:
-    def __init__(self, clock, pid, ready_after=None, dies_after=None, status=1):
+    def __init__(self, clock, pid, ready_after=None, dies_after=None, status=1, hangs_after=1e9):
         self.pid, self.status = pid, status
         self.stopped = False
         self._clock, self._born = clock, clock.now()
-        self._ready_after, self._dies_after = ready_after, dies_after
+        self._ready_after, self._dies_after, self._hangs_after = ready_after, dies_after, hangs_after
 
     def poll(self):
         dead = self._dies_after is not None and self._clock.now() - self._born >= self._dies_after
         return self.status if dead else None
 
     def answers(self):
-        return self._ready_after is not None and self._clock.now() - self._born >= self._ready_after
+        age = self._clock.now() - self._born
+        return self._ready_after is not None and self._ready_after <= age < self._hangs_after
 
     def stop(self, grace_s):
         self.stopped = True
@@ -70,7 +71,10 @@ class Stage:
         return [entry[1] for entry in self.told]
 
     def backoffs(self):
-        return [seconds for seconds in self.clock.sleeps if seconds >= 1.0]
+        """Seconds between each end of an engine and the next start."""
+        ends = [entry[0] for entry in self.told if entry[1] == "restarting" and entry[2] is None]
+        starts = [entry[0] for entry in self.told if entry[1] == "restarting" and entry[2] is not None]
+        return [start - end for end, start in zip(ends, starts, strict=False)]
 
 
 WELL = {"ready_after": 5.0}
@@ -158,3 +162,19 @@ def test_the_signal_is_named():
     stage = Stage({"dies_after": 1.0, "status": -9})
     stage.run()
     assert "SIGKILL" in stage.told[-1][3].message
+
+
+def test_an_engine_that_neither_answers_nor_exits_is_replaced():
+    stage = Stage({"ready_after": 1.0, "hangs_after": 50.0}, WELL, stop_at=150.0)
+    assert stage.run() == 0
+    assert stage.phases() == ["starting", "ready", "restarting", "restarting", "ready", "stopped"]
+    assert "no longer answered" in stage.told[2][3].message
+    assert stage.told[2][0] < 80
+
+
+def test_a_slow_moment_is_forgiven():
+    stage = Stage(WELL, stop_at=200.0)
+    answers = stage._answers
+    stage._supervisor._answers = lambda: answers() and not 60 < stage.clock.now() < 75
+    assert stage.run() == 0
+    assert stage.phases() == ["starting", "ready", "stopped"]

@@ -155,7 +155,8 @@ def test_a_killed_engine_comes_back_and_no_row_is_lost(engine, client, victim):
     future = client.submit(requests, Sampling(None, 0.0, 16, None, None))
     time.sleep(0.1)
     os.kill(old if victim == "API server" else engine_core(old), signal.SIGKILL)
-    assert [one.text for one in future.result(300)] == [one.text for one in calm]
+    found = future.result(300)
+    assert [(one.text, one.message) for one in found] == [(one.text, one.message) for one in calm]
     assert engine.until("ready", timeout=300, after=seen)["pid"] != old
     assert not members(old)
 

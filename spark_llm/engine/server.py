@@ -1,0 +1,155 @@
+"""The engine's supervisor as a program: `python -m spark_llm.engine.server`, one per executor JVM.
+
+    stdin, first line   {"dir": FOLDER, "conf": {"spark.llm.model": …}}; then open as long as the JVM lives
+    stdout              one JSON line per state (see `EngineState`); the last one is kept in FOLDER/state.json
+    exit status         0 when stdin ended or a signal said stop; 1 when the engine failed for good
+
+Whatever ends the JVM ends its side of stdin, and with it the engine and all its processes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spark_llm.conf import parse_conf, resolve_model
+from spark_llm.engine import place as places
+from spark_llm.engine.machine import this_machine
+from spark_llm.engine.model_path import model_argument
+from spark_llm.engine.plugin_path import python_path
+from spark_llm.engine.process import EngineProcess, tail
+from spark_llm.engine.state import EngineState, publish
+from spark_llm.engine.supervisor import Supervisor
+from spark_llm.engine.uds import get_status
+from spark_llm.engine.vllm_args import SERVER_MODULE, launch_of
+from spark_llm.errors import SparkLLMError, engine_failed
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from spark_llm.conf import Conf
+    from spark_llm.engine.place import Place
+    from spark_llm.engine.state import Phase
+
+
+_PROBED = ("/health", "/v1/models")
+
+
+class StopClock:
+    """Real time, whose sleep ends early when `stop` is set."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop = stop
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> bool:
+        """Sleeps; True as soon as the supervisor shall stop."""
+        return self._stop.wait(seconds)
+
+
+def serve(folder: Path, settings: dict[str, str], stop: threading.Event) -> int:
+    """Runs the engine until `stop`; every outcome, failures before the first start included, is published."""
+    place = places.Place.of(folder, settings.get("spark.llm.engine.logDir"))
+    served = settings.get("spark.llm.model", "")
+
+    def tell(state: Phase, pid: int | None, error: SparkLLMError | None, starts: int) -> None:
+        if state == "ready":
+            place.socket.chmod(0o600)
+        condition, message, params = (
+            (error.condition, error.message, error.params) if error else (None, None, {})
+        )
+        entry = EngineState(
+            state, str(place.socket), str(place.log), served, pid, condition, message, params, starts
+        )
+        publish(entry, place.state, sys.stdout)
+
+    try:
+        lock = places.take(place)
+    except SparkLLMError as error:
+        # The folder is someone else's: its state.json is not touched.
+        _print_failure(place, served, error)
+        return 1
+    with lock:
+        try:
+            conf = parse_conf(settings)
+            command, environment = _command(conf, place)
+        except SparkLLMError as error:
+            tell("failed", None, error, 0)
+            return 1
+
+        def spawn() -> EngineProcess:
+            # An engine that was killed leaves its socket's file, which the next one could not bind.
+            place.socket.unlink(missing_ok=True)
+            return EngineProcess(command, environment, place.log, place.folder)
+
+        supervisor = Supervisor(
+            spawn=spawn,
+            answers=lambda: all(get_status(str(place.socket), url) == 200 for url in _PROBED),
+            publish=tell,
+            log_tail=lambda: tail(place.log),
+            log=str(place.log),
+            start_timeout_s=conf.number("spark.llm.engine.startTimeout"),
+            clock=StopClock(stop),
+        )
+        return supervisor.run()
+
+
+def _command(conf: Conf, place: Place) -> tuple[list[str], dict[str, str]]:
+    """Command line and environment of the engine.
+
+    Raises:
+        SparkLLMError: whatever can be known to be wrong before anything is started.
+    """
+    model = resolve_model(conf)
+    path = model_argument(model.path)
+    environ = dict(os.environ)
+    launch = launch_of(conf, path, model.name, str(place.socket), this_machine(), environ)
+    environ |= launch.environment
+    environ["PYTHONPATH"] = python_path(place.folder, environ)
+    return [sys.executable, "-m", SERVER_MODULE, *launch.arguments], environ
+
+
+def _print_failure(place: Place, model: str, error: SparkLLMError) -> None:
+    entry = EngineState(
+        "failed", str(place.socket), str(place.log), model, None, error.condition, error.message, error.params
+    )
+    print(entry.line(), flush=True)  # noqa: T201  stdout is the protocol
+
+
+def _stop_at_end_of_stdin(stop: threading.Event) -> None:
+    while os.read(0, 4096):
+        pass
+    stop.set()
+
+
+def main() -> int:
+    """Reads the first line of stdin and serves."""
+    stop = threading.Event()
+
+    def ask_to_stop(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, ask_to_stop)
+    try:
+        order = json.loads(sys.stdin.buffer.readline())
+        folder, settings = Path(order["dir"]), dict(order["conf"])
+    except (ValueError, TypeError, KeyError) as error:
+        reason = f'the first line on stdin is not {{"dir": FOLDER, "conf": {{…}}}} ({error!r})'
+        _print_failure(places.Place.of(Path(), None), "", engine_failed(reason))
+        return 1
+    threading.Thread(target=_stop_at_end_of_stdin, args=(stop,), daemon=True).start()
+    return serve(folder, settings, stop)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

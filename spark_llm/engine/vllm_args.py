@@ -1,0 +1,152 @@
+"""From spark.llm.engine.* to the command line and environment of vLLM's API server; pure."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from spark_llm.errors import invalid_conf
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from spark_llm.conf import Conf
+
+SERVER_MODULE = "vllm.entrypoints.openai.api_server"
+PLUGIN_NAME = "spark_llm_batch"
+CPU_BLOCK_TOKENS = 32
+CPU_KV_CACHE_BYTES = 1 << 30
+_KEY = "spark.llm.engine.args"
+# What the supervisor decides itself, with the entry that decides it.
+_TAKEN = {
+    "uds": "it is chosen by the plug-in",
+    "host": "the engine listens on a Unix socket only",
+    "port": "the engine listens on a Unix socket only",
+    "model": "set spark.llm.model",
+    "served-model-name": "set spark.llm.model",
+}
+
+Device = Literal["cpu", "gpu"]
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What the command depends on besides conf.
+
+    Attributes:
+        device: where vLLM computes.
+        cores: CPU cores this process may use.
+        plugins: vLLM platform plug-ins installed beside ours, which VLLM_PLUGINS must not switch off.
+    """
+
+    device: Device
+    cores: int
+    plugins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Arguments of the API server (without interpreter and module) and what to set in its environment."""
+
+    arguments: tuple[str, ...]
+    environment: dict[str, str]
+
+
+def launch_of(
+    conf: Conf, model: str, served: str, socket: str, machine: Machine, environ: Mapping[str, str]
+) -> Launch:
+    """The command of the engine.
+
+    Args:
+        conf: the checked settings.
+        model: hub name, or absolute path, of the model.
+        served: the name requests know it by.
+        socket: path of the Unix socket to listen on.
+        machine: where it will run.
+        environ: the environment it will inherit; what the user set there wins over our choices.
+
+    Raises:
+        SparkLLMError: LLM_INVALID_CONF when spark.llm.engine.args names what other entries decide.
+    """
+    options: dict[str, Any] = {
+        "model": model,
+        "served-model-name": served,
+        "uds": socket,
+        "max-model-len": conf.get("spark.llm.engine.maxModelLen"),
+        "dtype": conf.get("spark.llm.engine.dtype"),
+        "kv-cache-memory-bytes": conf.get("spark.llm.engine.kvCacheMemory"),
+        "block-size": conf.get("spark.llm.engine.blockSize"),
+        "enable-prefix-caching": True,
+        "enable-prompt-tokens-details": True,
+        # With blanks allowed, a weak model may fill its whole answer with them; this backend forbids them.
+        "structured-outputs-config": {"backend": "xgrammar", "disable_any_whitespace": True},
+        # Rows that share a prefix are given one priority, so that an executor's tasks do not tear them apart.
+        "scheduling-policy": "priority",
+        "disable-uvicorn-access-log": True,
+    }
+    if machine.device == "cpu":
+        options["block-size"] = options["block-size"] or CPU_BLOCK_TOKENS
+        # An explicit size spares the warm-up run that would measure what is free.
+        options["kv-cache-memory-bytes"] = options["kv-cache-memory-bytes"] or CPU_KV_CACHE_BYTES
+        options["enforce-eager"] = True
+    else:
+        options["gpu-memory-utilization"] = conf.get("spark.llm.engine.gpuMemoryFraction")
+    options.update(_extra(conf))
+    return Launch(_arguments(options), _environment(model, machine, environ))
+
+
+def _extra(conf: Conf) -> dict[str, Any]:
+    extra = {key.replace("_", "-"): value for key, value in (conf.get(_KEY) or {}).items()}
+    for key in extra:
+        if key in _TAKEN:
+            raise invalid_conf(_KEY, key, f"other arguments than this one, for {_TAKEN[key]}")
+    return extra
+
+
+def _arguments(options: Mapping[str, Any]) -> tuple[str, ...]:
+    """None leaves an option out, booleans become --x and --no-x, lists repeat values, objects are JSON."""
+    words: list[str] = []
+    for key, value in options.items():
+        if value is None:
+            continue
+        if isinstance(value, bool):
+            words.append(f"--{key}" if value else f"--no-{key}")
+        elif isinstance(value, list):
+            words += [f"--{key}", *map(_word, value)]
+        else:
+            words += [f"--{key}", _word(value)]
+    return tuple(words)
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _environment(model: str, machine: Machine, environ: Mapping[str, str]) -> dict[str, str]:
+    wanted = {"VLLM_NO_USAGE_STATS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    if Path(model).is_absolute():
+        wanted |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    if machine.device == "cpu":
+        wanted |= {
+            # The worker then lives in the engine's own process: one process and one import of torch less.
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+            "OMP_NUM_THREADS": str(omp_threads(machine.cores)),
+            # The cores are shared with Spark's tasks: threads that spin while they wait starve each other.
+            "OMP_WAIT_POLICY": "PASSIVE",
+        }
+    chosen = {key: value for key, value in wanted.items() if key not in environ}
+    chosen["VLLM_PLUGINS"] = _plugins(machine, environ)
+    return chosen
+
+
+def omp_threads(cores: int) -> int:
+    """Threads of the engine's matrix code: all cores but the one that the API server's Python needs."""
+    return max(1, cores - 1)
+
+
+def _plugins(machine: Machine, environ: Mapping[str, str]) -> str:
+    """VLLM_PLUGINS with ours in it: added to what the user allows, else to the platform plug-ins alone."""
+    allowed = environ["VLLM_PLUGINS"].split(",") if "VLLM_PLUGINS" in environ else list(machine.plugins)
+    return ",".join(dict.fromkeys([*filter(None, allowed), PLUGIN_NAME]))
