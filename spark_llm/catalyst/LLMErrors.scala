@@ -8,6 +8,7 @@ import com.fasterxml.jackson.databind.JsonNode
 import org.apache.commons.text.similarity.LevenshteinDistance
 
 import org.apache.spark.{QueryContext, SparkThrowable}
+import org.apache.spark.api.python.PythonException
 import org.apache.spark.sql.AnalysisException
 import org.apache.spark.sql.catalyst.trees.Origin
 import org.apache.spark.sql.execution.QueryExecutionException
@@ -49,6 +50,21 @@ object LLMErrors {
   /** The Python half filled in the message. */
   def whileRunning(condition: String, message: String): LLMExecutionException =
     new LLMExecutionException(condition, s"[$condition] $message${hint(condition)} SQLSTATE: ${sqlState(condition)}")
+
+  /** What the Python half raised as one of our conditions comes out as that, not as a Python traceback. */
+  def unwrapping[T](replies: Iterator[T]): Iterator[T] = new Iterator[T] {
+    override def hasNext: Boolean = guarded(replies.hasNext)
+    override def next(): T = guarded(replies.next())
+    private def guarded[R](body: => R): R =
+      try body
+      catch {
+        case e: PythonException =>
+          throw Raised.findAllMatchIn(String.valueOf(e.getMessage)).toSeq.lastOption
+            .fold[Throwable](e)(m => new LLMExecutionException(m.group(1), m.matched))
+      }
+  }
+
+  private val Raised = """\[(LLM_[A-Z_]+)\] .* SQLSTATE: \w{5}""".r
 
   private def hint(condition: String): String =
     Option(table.get(condition)).flatMap(e => Option(e.get("hint"))).map(h => s" Hint: ${h.asText}").getOrElse("")

@@ -51,15 +51,13 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
 
   def answers(): Iterator[InternalRow] = if (!rows.hasNext) Iterator.empty else {
     val batches = new BoundedBatches(questions(), job.batchRows, job.batchBytes)
-    val replies = withSmallBuffer(PythonRunners.create(job, workerFunction()))
-      .compute(batches, index, context)
-      .flatMap { batch =>
-        val struct = batch.column(0).asInstanceOf[ArrowColumnVector]
-        val reply = new ColumnarBatch(replySchema(job.returnType).indices.map(struct.getChild).toArray)
-        reply.setNumRows(batch.numRows())
-        reply.rowIterator().asScala
-      }
-    join(replies)
+    val replies = withSmallBuffer(PythonRunners.create(job, workerFunction())).compute(batches, index, context)
+    join(LLMErrors.unwrapping(replies).flatMap { batch =>
+      val struct = batch.column(0).asInstanceOf[ArrowColumnVector]
+      val reply = new ColumnarBatch(replySchema(job.returnType).indices.map(struct.getChild).toArray)
+      reply.setNumRows(batch.numRows())
+      reply.rowIterator().asScala
+    })
   }
 
   private def questions(): Iterator[UnsafeRow] = {

@@ -23,7 +23,9 @@ NAMES = {
 
 @pytest.fixture
 def query(spark):
-    spark.sql("SELECT if(id < 30, llm(repeat('Is it good? ', 20), id % 20), 'no') FROM range(0, 100, 1, 1)").collect()
+    spark.sql(
+        "SELECT if(id < 30, llm(repeat('Is it good? ', 20), id % 20), 'no') FROM range(0, 100, 1, 1)"
+    ).collect()
 
 
 def test_rest_api(spark, query):

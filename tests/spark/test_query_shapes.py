@@ -62,7 +62,10 @@ SHAPES = {
         5,
     ),
     "top k": ("SELECT id, ask('p' | x) a FROM t ORDER BY id DESC LIMIT 7", 7),
-    "top k of a subquery": ("SELECT * FROM (SELECT c, id, ask('p' | x) a FROM t) ORDER BY c, id LIMIT 7 OFFSET 3", 10),
+    "top k of a subquery": (
+        "SELECT * FROM (SELECT c, id, ask('p' | x) a FROM t) ORDER BY c, id LIMIT 7 OFFSET 3",
+        10,
+    ),
     "in subquery": (f"SELECT id FROM t WHERE id IN (SELECT id FROM u WHERE ask('p' | id) {YES})", 20),
     "exists": (
         f"SELECT id FROM t WHERE EXISTS (SELECT 1 FROM u WHERE u.id = t.id AND ask('p' | u.id) {YES})",

@@ -79,7 +79,9 @@ def test_socket_and_folder_are_private(engine):
 def test_same_answers_as_a_plain_udf(spark, engine):
     question = "Which order number is named in the ticket?"
     ours = spark.sql(f"SELECT id, llm('{question}', text) a FROM tickets WHERE id <= 60").collect()
-    plain = spark.sql(f"SELECT id, plain_vllm('{question}', to_json(struct(text))) a FROM tickets WHERE id <= 60")
+    plain = spark.sql(
+        f"SELECT id, plain_vllm('{question}', to_json(struct(text))) a FROM tickets WHERE id <= 60"
+    )
     assert sorted(ours) == sorted(plain.collect())
     assert len({r.a for r in ours}) > 30
 
