@@ -15,17 +15,14 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
-from spark_llm.engine import background
 from spark_llm.engine.answers import clip, from_error
+from spark_llm.engine.http_client import HttpClient
 from spark_llm.engine.reconnect import Reconnect
 from spark_llm.engine.types import EngineAnswer
 from spark_llm.engine.wire import BATCH_PATH, batch_body
 from spark_llm.errors import engine_failed, request_rejected
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from concurrent.futures import Future
-
     import httpx
 
     from spark_llm.engine.types import EngineRequest, Sampling
@@ -43,7 +40,7 @@ class _NoEngineError(Exception):
     """There was no answer for want of a working engine."""
 
 
-class HttpBatchClient:
+class HttpBatchClient(HttpClient):
     """An `EngineClient` for one Unix socket.
 
     Args:
@@ -60,26 +57,10 @@ class HttpBatchClient:
         start_timeout_s: float,
         chunk: int = CHUNK_CONVERSATIONS,
     ) -> None:
+        super().__init__()
         self._socket = socket
         self._chunk = chunk
-        self._http: httpx.AsyncClient | None = None
-        self._tasks: set[Future[list[EngineAnswer]]] = set()
         self._reconnect = Reconnect(socket, state_path, start_timeout_s, self._healthy)
-
-    def submit(self, requests: Sequence[EngineRequest], sampling: Sampling) -> Future[list[EngineAnswer]]:
-        """Starts answering `requests`; see `EngineClient.submit`."""
-        task = background.start(self._answer(list(requests), sampling))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    def close(self) -> None:
-        """Drops what is unfinished: the engine sees its clients disconnect and stops generating for them."""
-        for task in list(self._tasks):
-            task.cancel()
-        if self._http is not None:
-            background.start(self._http.aclose())
-            self._http = None
 
     async def _answer(self, requests: list[EngineRequest], sampling: Sampling) -> list[EngineAnswer]:
         chunks = [requests[at : at + self._chunk] for at in range(0, len(requests), self._chunk)]

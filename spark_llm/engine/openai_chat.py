@@ -15,8 +15,8 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
-from spark_llm.engine import background
 from spark_llm.engine.answers import clip, from_error
+from spark_llm.engine.http_client import HttpClient
 from spark_llm.engine.openai_form import response_format, unwrap
 from spark_llm.engine.retry import MOST_ATTEMPTS, wait_s, worth_again
 from spark_llm.engine.too_long import prompt_too_long
@@ -25,8 +25,7 @@ from spark_llm.engine.wire import messages_of
 from spark_llm.errors import SparkLLMError, endpoint_failed, model_not_found, request_rejected
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-    from concurrent.futures import Future
+    from collections.abc import Awaitable, Callable
 
     import httpx
 
@@ -36,7 +35,7 @@ _READ_TIMEOUT_S = 600.0
 _OTHER_KEY = "max_completion_tokens"
 
 
-class OpenAIChatClient:
+class OpenAIChatClient(HttpClient):
     """An `EngineClient` for one endpoint and one model.
 
     Args:
@@ -55,30 +54,14 @@ class OpenAIChatClient:
         max_concurrent: int,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        super().__init__()
         self._endpoint = endpoint.rstrip("/")
         self._model = model
         self._credential = credential
         self._max_concurrent = max_concurrent
         self._sleep = sleep
-        self._http: httpx.AsyncClient | None = None
         self._slots: asyncio.Semaphore | None = None
         self._length_key = "max_tokens"
-        self._tasks: set[Future[list[EngineAnswer]]] = set()
-
-    def submit(self, requests: Sequence[EngineRequest], sampling: Sampling) -> Future[list[EngineAnswer]]:
-        """Starts answering `requests`; see `EngineClient.submit`."""
-        task = background.start(self._answer(list(requests), sampling))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    def close(self) -> None:
-        """Drops what is unfinished."""
-        for task in list(self._tasks):
-            task.cancel()
-        if self._http is not None:
-            background.start(self._http.aclose())
-            self._http = None
 
     async def _answer(self, requests: list[EngineRequest], sampling: Sampling) -> list[EngineAnswer]:
         asks = [asyncio.ensure_future(self._ask(request, sampling)) for request in requests]
