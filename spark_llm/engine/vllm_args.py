@@ -80,8 +80,8 @@ def launch_of(
         "block-size": conf.get("spark.llm.engine.blockSize"),
         "enable-prefix-caching": True,
         "enable-prompt-tokens-details": True,
-        # With blanks allowed, a weak model may fill its whole answer with them; this backend forbids them.
-        "structured-outputs-config": {"backend": "xgrammar", "disable_any_whitespace": True},
+        # The plug-in writes the grammars of JSON answers in this backend's dialect; see json_grammar.
+        "structured-outputs-config": {"backend": "xgrammar"},
         # Rows that share a prefix are given one priority, so that an executor's tasks do not tear them apart.
         "scheduling-policy": "priority",
         "disable-uvicorn-access-log": True,

@@ -31,6 +31,7 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 from spark_llm.engine.answers import clip
 from spark_llm.engine.clock import EngineClock
+from spark_llm.engine.json_grammar import with_fixed_blanks
 from spark_llm.engine.too_long import prompt_too_long
 from spark_llm.engine.wire import BATCH_PATH, CLOCK_PATH
 from spark_llm.errors import SparkLLMError, request_rejected
@@ -120,6 +121,8 @@ def _read(body: Any) -> _Batch:
     if not (isinstance(priority, list) and len(priority) == len(messages)):
         raise ValueError('"priority" is not a list of one number per conversation')
     shared = {key: value for key, value in body.items() if key not in _CONVERSATION_KEYS}
+    if isinstance(shared.get("structured_outputs"), dict):
+        shared["structured_outputs"] = with_fixed_blanks(shared["structured_outputs"])
     return _Batch(
         ChatCompletionRequest.model_validate({**shared, "messages": messages[0], "priority": priority[0]}),
         messages,

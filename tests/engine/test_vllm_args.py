@@ -21,7 +21,7 @@ def test_command_on_cpu():
     assert " ".join(launch().arguments) == (
         "--model /models/m --served-model-name m --uds /run/s --dtype auto --kv-cache-memory-bytes 1073741824 "
         "--block-size 32 --enable-prefix-caching --enable-prompt-tokens-details "
-        '--structured-outputs-config {"backend": "xgrammar", "disable_any_whitespace": true} '
+        '--structured-outputs-config {"backend": "xgrammar"} '
         "--scheduling-policy priority --disable-uvicorn-access-log --enforce-eager"
     )
 
@@ -30,7 +30,7 @@ def test_command_on_gpu():
     assert " ".join(launch(GPU).arguments) == (
         "--model /models/m --served-model-name m --uds /run/s --dtype auto "
         "--enable-prefix-caching --enable-prompt-tokens-details "
-        '--structured-outputs-config {"backend": "xgrammar", "disable_any_whitespace": true} '
+        '--structured-outputs-config {"backend": "xgrammar"} '
         "--scheduling-policy priority --disable-uvicorn-access-log --gpu-memory-utilization 0.9"
     )
 

@@ -140,7 +140,7 @@ def test_the_server_takes_our_arguments(device):
     )
     assert parsed.enable_prefix_caching is True
     assert parsed.enable_prompt_tokens_details is True
-    assert parsed.structured_outputs_config.disable_any_whitespace is True
+    assert parsed.structured_outputs_config.backend == "xgrammar"
 
 
 def test_environment_variables():
