@@ -1,8 +1,8 @@
 """A JSON schema as a grammar that fixes the blanks: `{"a": 1, "b": [2, 3]}`, as `json.dumps` writes it.
 
-vLLM's own choices are any whitespace, with which a weak model may fill its whole answer, and none at all, which
-few models have seen in training: their tokens join a quote or a colon with the blank after it, and without the
-blank their answers get worse (the demo model's became useless).
+vLLM's own choices are any whitespace, with which a weak model may fill its whole answer, and none at all,
+which few models have seen in training: their tokens join a quote or a colon with the blank after it, and
+without the blank their answers get worse (the demo model's became useless).
 """
 
 from __future__ import annotations
