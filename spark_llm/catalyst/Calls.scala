@@ -24,8 +24,13 @@ object Calls {
     case _ => AttributeSet.empty
   }
 
-  /** Two calls with equal keys are one question. Sampled calls are draws, each its own. */
-  def key(call: LLMCall): AnyRef = if (call.options.sampled) new Identity(call) else call.canonicalized
+  /** Marks all calls of a plan; see LLMCall. */
+  def opaque(yes: Boolean, plan: LogicalPlan): LogicalPlan =
+    plan.transformAllExpressions { case c: LLMCall if c.opaque != yes => c.copy(opaque = yes) }
+
+  /** Two calls with equal keys are one question. Sampled calls, and calls over rand(), are draws, each its own. */
+  def key(call: LLMCall): AnyRef =
+    if (call.options.sampled || !call.children.forall(_.deterministic)) new Identity(call) else call.canonicalized
 
   private class Identity(val call: LLMCall) {
     override def hashCode: Int = System.identityHashCode(call)
@@ -45,7 +50,10 @@ object Calls {
     def calls(e: Expression): Expression = e.transformDown { case c: LLMCall => column(key(c), c) }
 
     /** The expression becomes a column as a whole, so that its CASE and AND still guard its calls. */
-    def whole(e: Expression): Expression = if (LLMCall.in(e)) column(e.canonicalized, e) else e
+    def whole(e: Expression): Expression = e match {
+      case order: SortOrder => order.copy(child = whole(order.child))
+      case _ => if (LLMCall.in(e)) column(e.canonicalized, e) else e
+    }
 
     def known(e: Expression): Option[Attribute] =
       if (LLMCall.in(e)) found.get(e.canonicalized).map(_.toAttribute) else None

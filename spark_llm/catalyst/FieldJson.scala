@@ -2,6 +2,7 @@ package org.apache.spark.sql.llm
 
 import org.apache.spark.sql.catalyst.analysis.TypeCheckResult.TypeCheckSuccess
 import org.apache.spark.sql.catalyst.expressions._
+import org.apache.spark.sql.types._
 
 /**
  * A field as JSON text, made by Spark's own `to_json`, so that every type that has a JSON form (dates, decimals,
@@ -15,9 +16,17 @@ object FieldJson {
 
   /** Fails at analysis for a type that has no JSON form. */
   def check(name: String, value: Expression): Unit =
-    if (value.resolved && json(value, Some("UTC")).checkInputDataTypes() != TypeCheckSuccess) {
+    if (value.resolved && (oddKeys(value.dataType) ||
+        json(value, Some("UTC")).checkInputDataTypes() != TypeCheckSuccess)) {
       throw LLMErrors.invalidField(name, value.dataType.sql)
     }
+
+  // to_json writes such keys as memory addresses or internal numbers
+  private def oddKeys(t: DataType): Boolean = t.existsRecursively {
+    case MapType(_: StringType | _: NumericType | BooleanType | NullType, _, _) => false
+    case _: MapType => true
+    case _ => false
+  }
 
   /** `{"v":VALUE}`, or `{}` for NULL: the worker cuts VALUE out. */
   def encode(value: Expression, timeZone: String): Expression = json(value, Some(timeZone)) match {

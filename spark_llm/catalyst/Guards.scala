@@ -73,7 +73,8 @@ object Guards {
       matters: Expression => Expression,
       path: Seq[Expression],
       found: mutable.Map[AnyRef, Found]): Unit = {
-    val (cheap, llm) = if (LLMCall.in(left)) (right, left) else (left, right)
+    // the right side may fail where SQL never reaches it; then the answer on the left is needed
+    val (cheap, llm) = if (LLMCall.in(left)) (TryEval(right), left) else (left, right)
     if (LLMCall.in(cheap)) visit(left, path, found)
     else visit(llm, if (cheap.deterministic) path :+ matters(cheap) else path, found)
   }

@@ -15,13 +15,21 @@ import org.apache.spark.sql.catalyst.rules.Rule
  * }}}
  * A conjunct that reads an answer's alias counts as an LLM predicate: Spark would push it through the Project by
  * putting the call in the alias's place, and the model would be asked twice.
+ *
+ * @param opaque see LLMCall; only possible where analysis is over
  */
-case class IsolateCalls(session: SparkSession) extends Rule[LogicalPlan] with PredicateHelper {
+case class IsolateCalls(session: SparkSession, opaque: Boolean) extends Rule[LogicalPlan] with PredicateHelper {
 
-  override def apply(plan: LogicalPlan): LogicalPlan = if (!Calls.in(plan)) plan else plan.transformUp {
+  override def apply(plan: LogicalPlan): LogicalPlan =
+    if (!Calls.in(plan)) plan else if (opaque) Calls.opaque(yes = true, isolate(plan)) else isolate(plan)
+
+  private def isolate(plan: LogicalPlan): LogicalPlan = plan.transformUp {
     case f @ Filter(condition, child) if split(condition).exists(Calls.needsModel(_, child)) && !correlated(f) =>
       val (llm, cheap) = split(condition).partition(Calls.needsModel(_, child))
-      stack(llm, cheap.reduceOption(And).fold(child)(Filter(_, child)))
+      // Spark rewrites correlated subqueries in nodes it knows only
+      val (correlatedToo, free) = llm.partition(SubqueryExpression.hasCorrelatedSubquery)
+      val base = stack(free, cheap.reduceOption(And).fold(child)(Filter(_, child)))
+      correlatedToo.reduceOption(And).fold(base)(Filter(_, base))
     case j @ Join(_, _, Inner | Cross, Some(condition), _) if LLMCall.in(condition) =>
       val (llm, cheap) = split(condition).partition(LLMCall.in)
       stack(llm, j.copy(joinType = Inner, condition = cheap.reduceOption(And)))

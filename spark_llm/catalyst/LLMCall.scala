@@ -1,6 +1,7 @@
 package org.apache.spark.sql.llm
 
 import org.apache.spark.sql.catalyst.expressions._
+import org.apache.spark.sql.catalyst.util.quoteIfNeeded
 import org.apache.spark.sql.types._
 import org.apache.spark.unsafe.types.UTF8String
 
@@ -41,13 +42,21 @@ object LLMOptions {
 /**
  * One `llm(instruction, field, ...)`. Never evaluated in the JVM: PlanCalls moves it into an LLMEval node.
  *
- * Unevaluable and so not foldable, else EXPLAIN would ask a model about literals. Deterministic in Catalyst's sense,
- * else Spark would keep cheap filters above it and refuse it in aggregates and joins.
+ * Unevaluable and so not foldable, else EXPLAIN would ask a model about literals. Deterministic during analysis, else
+ * Spark would refuse it in aggregates and joins.
  *
  * @param fieldNames names of `fields` in the prompt, unique, same length
+ * @param opaque     from IsolateCalls to PlanCalls the call passes for non-deterministic: Spark then neither copies it
+ *                   into a filter it pushes down nor infers new predicates from it for other tables
  */
-case class LLMCall(instruction: Expression, fieldNames: Seq[String], fields: Seq[Expression], options: LLMOptions)
-    extends Expression with Unevaluable {
+case class LLMCall(
+    instruction: Expression,
+    fieldNames: Seq[String],
+    fields: Seq[Expression],
+    options: LLMOptions,
+    opaque: Boolean = false) extends Expression with Unevaluable {
+
+  override lazy val deterministic: Boolean = !opaque && children.forall(_.deterministic)
 
   override def children: Seq[Expression] = instruction +: fields
   override def nullable: Boolean = true
@@ -69,7 +78,7 @@ case class LLMCall(instruction: Expression, fieldNames: Seq[String], fields: Seq
     val named = fieldNames.zip(fields).map {
       case (name, a: NamedExpression) if a.name == name => a.sql
       case (name, field) if field.sql == name => name
-      case (name, field) => s"struct(${field.sql} AS `$name`)"
+      case (name, field) => s"struct(${field.sql} AS ${quoteIfNeeded(name)})"
     }
     ((instruction.sql +: named) ++ options.written).mkString(s"$prettyName(", ", ", ")")
   }

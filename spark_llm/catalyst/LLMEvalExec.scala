@@ -5,6 +5,7 @@ import org.apache.spark.rdd.RDD
 import org.apache.spark.sql.catalyst.InternalRow
 import org.apache.spark.sql.catalyst.expressions._
 import org.apache.spark.sql.catalyst.plans.physical.Partitioning
+import org.apache.spark.sql.catalyst.util.DateTimeUtils
 import org.apache.spark.sql.execution._
 import org.apache.spark.sql.execution.metric.{SQLMetric, SQLMetrics}
 import org.apache.spark.sql.execution.python.{ArrowPythonRunner, PythonSQLMetrics}
@@ -26,7 +27,7 @@ case class LLMEvalExec(call: LLMCall, guard: Option[Expression], result: Attribu
   override def outputOrdering: Seq[SortOrder] = child.outputOrdering
   override protected def withNewChildInternal(newChild: SparkPlan): LLMEvalExec = copy(child = newChild)
 
-  private val counters = Map(
+  private lazy val counters = Map(
     LLMMetrics.Rows -> SQLMetrics.createMetric(sparkContext, "rows"),
     LLMMetrics.Requests -> SQLMetrics.createMetric(sparkContext, "requests"),
     LLMMetrics.PromptTokens -> SQLMetrics.createMetric(sparkContext, "prompt tokens"),
@@ -53,7 +54,8 @@ case class LLMEvalExec(call: LLMCall, guard: Option[Expression], result: Attribu
     EngineKind.check(kind, values)
     val instruction: Option[String] =
       if (call.instruction.foldable) Option(call.instruction.eval()).map(_.toString) else None
-    val zone = conf.sessionLocalTimeZone
+    // Spark knows short names, such as ACT, that Python does not
+    val zone = DateTimeUtils.getZoneId(conf.sessionLocalTimeZone).getId
     val python = PythonCommand.executable(conf)
     val asked = call.fields.indices.map(i => s"f$i" -> FieldJson.encode(call.fields(i), zone)) ++
       Option.when(instruction.isEmpty)("instruction" -> call.instruction)

@@ -1,7 +1,7 @@
 package org.apache.spark.sql.llm
 
 import java.io.File
-import java.util.concurrent.ConcurrentLinkedDeque
+import java.util.ArrayDeque
 
 import scala.jdk.CollectionConverters._
 
@@ -47,7 +47,7 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
     HybridRowQueue(context.taskMemoryManager(), new File(Utils.getLocalDir(SparkEnv.get.conf)), job.input.length)
   context.addTaskCompletionListener[Unit](_ => waiting.close())
   // for every waiting row: was its question sent?
-  private val sent = new ConcurrentLinkedDeque[java.lang.Boolean]
+  private val sent = new ArrayDeque[java.lang.Boolean]
 
   def answers(): Iterator[InternalRow] = if (!rows.hasNext) Iterator.empty else {
     val batches = new BoundedBatches(questions(), job.batchRows, job.batchBytes)

@@ -27,7 +27,7 @@ class LLMExtensions extends SparkSessionExtensionsProvider {
     if (LLMExtensions.firstTime(extensions)) {
       extensions.injectFunction((LLMFunction.identifier, LLMFunction.info, LLMCallBuilder.build _))
       extensions.injectPostHocResolutionRule(_ => CheckCalls)
-      LLMExtensions.injectBeforeOperatorOptimization(extensions, s => IsolateCalls(s))
+      LLMExtensions.injectIsolateCalls(extensions)
       extensions.injectOptimizerRule(s => MoveFilters(s))
       extensions.injectPreCBORule(s => PlanCalls(s))
       extensions.injectPlannerStrategy(_ => LLMStrategy)
@@ -44,12 +44,11 @@ object LLMExtensions {
   private def firstTime(extensions: SparkSessionExtensions): Boolean =
     applied.putIfAbsent(extensions, java.lang.Boolean.TRUE) == null
 
-  // Spark 4.3 has a batch of its own before operator optimization; earlier lines run the same
-  // rule at the end of analysis, which is the last point before filters are moved and copied.
-  private def injectBeforeOperatorOptimization(e: SparkSessionExtensions, rule: RuleBuilder): Unit =
-    classOf[SparkSessionExtensions].getMethods
-      .find(_.getName == "injectPreOperatorOptimizationRule") match {
-      case Some(inject) => inject.invoke(e, rule)
-      case None => e.injectPostHocResolutionRule(rule)
+  // Spark 4.3 has a batch of its own before operator optimization; earlier lines run the same rule at the end of
+  // analysis, the last point before filters are moved and copied, where calls must still pass for deterministic.
+  private def injectIsolateCalls(extensions: SparkSessionExtensions): Unit =
+    classOf[SparkSessionExtensions].getMethods.find(_.getName == "injectPreOperatorOptimizationRule") match {
+      case Some(inject) => inject.invoke(extensions, (s => IsolateCalls(s, opaque = true)): RuleBuilder)
+      case None => extensions.injectPostHocResolutionRule(s => IsolateCalls(s, opaque = false))
     }
 }

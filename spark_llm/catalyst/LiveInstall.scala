@@ -16,8 +16,8 @@ object LiveInstall {
     val experimental = classic.experimental
     if (!experimental.extraStrategies.contains(LLMStrategy)) {
       experimental.extraStrategies = experimental.extraStrategies :+ LLMStrategy
-      experimental.extraOptimizations =
-        experimental.extraOptimizations ++ Seq(IsolateCalls(classic), MoveFilters(classic), PlanCalls(classic))
+      val rules = Seq(CheckCalls, IsolateCalls(classic, opaque = false), MoveFilters(classic), PlanCalls(classic))
+      experimental.extraOptimizations = experimental.extraOptimizations ++ rules
     }
   }
 }

@@ -22,7 +22,7 @@ import org.apache.spark.sql.catalyst.rules.Rule
 case class PlanCalls(session: SparkSession) extends Rule[LogicalPlan] {
 
   override def apply(plan: LogicalPlan): LogicalPlan = if (!Calls.in(plan)) plan else {
-    val spread = plan.transformUp {
+    val spread = Calls.opaque(yes = false, plan).transformUp {
       case a: Aggregate if a.expressions.exists(LLMCall.in) => SplitAggregate(a)
       case n @ (_: Project | _: Filter | _: LLMFilter | _: LLMEval) => n
       case u: UnaryNode if u.expressions.exists(LLMCall.in) => computeBelow(u)
@@ -73,7 +73,9 @@ case class PlanCalls(session: SparkSession) extends Rule[LogicalPlan] {
         case e if e.foldable || e.isInstanceOf[Attribute] => e
         case e =>
           val key = if (e.deterministic) e.canonicalized else e
-          computed.getOrElseUpdate(key, Alias(e, ReuseAnswers.ArgumentName)()).toAttribute
+          // an argument such as 10 / x may fail on rows that the guard keeps out
+          val guarded = guard.fold(e)(If(_, e, Literal(null, e.dataType)))
+          computed.getOrElseUpdate(key, Alias(guarded, ReuseAnswers.ArgumentName)()).toAttribute
       }
       val base = if (computed.isEmpty) child else Project(child.output ++ computed.values, child)
       (LLMEval(call.withNewChildren(arguments).asInstanceOf[LLMCall], guard, result, base), result)

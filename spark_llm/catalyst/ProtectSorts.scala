@@ -26,7 +26,8 @@ object ProtectSorts {
 
   private def callsBelow(plan: LogicalPlan): Boolean = plan match {
     case _: LLMEval => true
-    case _: RepartitionByExpression | _: RebalancePartitions | _: Repartition => false
+    case _: RepartitionByExpression | _: RebalancePartitions => false
+    case r: Repartition if r.shuffle => false
     case other => other.children.exists(callsBelow)
   }
 }

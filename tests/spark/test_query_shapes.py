@@ -116,6 +116,33 @@ SHAPES = {
     "python udf argument": ("SELECT id, ask('p' | shout(x) AS s) a FROM t", 200),
     "python udf result": ("SELECT id, shout(ask('p' | x)) a FROM t", 200),
     "predicate under a udf": ("SELECT id FROM t WHERE shout(ask('p' | id)) < 'FAKE:8'", 200),
+    "predicate on an answer over a join": (
+        f"SELECT q.id, q.a FROM (SELECT id, c, ask('p' | id) a FROM t) q JOIN t u ON q.id = u.id "
+        f"WHERE q.a {YES} AND q.c < 50",
+        100,
+    ),
+    "predicate on an answer over a distinct": (
+        f"SELECT q.x, u.id FROM (SELECT x, ask('p' | x) a FROM (SELECT DISTINCT x FROM t)) q "
+        f"JOIN u ON q.x = u.x WHERE q.a {YES}",
+        20,
+    ),
+    "join on an answer": (
+        "SELECT q.id FROM (SELECT id, ask('p' | x) a FROM t) q JOIN "
+        "(SELECT DISTINCT ask('p' | x) b FROM u) r ON q.a = r.b",
+        220,
+    ),
+    "correlated subquery beside a call": (
+        f"SELECT id FROM t WHERE ask('p' | id) {YES} OR id > (SELECT max(id) - 2 FROM u WHERE u.id = t.id)",
+        200,
+    ),
+    "ordered aggregate": (
+        "SELECT y, listagg(x, ',') WITHIN GROUP (ORDER BY ask('p' | id), id) FROM t GROUP BY y",
+        200,
+    ),
+    "right side that may fail": (
+        "SELECT s, (ask('p' | s) = 'never' AND CAST(s AS INT) > 0) b FROM VALUES ('1'), ('x') v(s)",
+        2,
+    ),
     "recursive": (
         "WITH RECURSIVE r(k) AS (SELECT 1 UNION ALL SELECT k + 1 FROM r WHERE k < 5) SELECT k, ask('p' | k) a FROM r",
         5,
@@ -208,3 +235,27 @@ def test_predicate_order_can_be_switched_off(spark, tables, conf):
     sql = "SELECT id FROM t WHERE llm('p', id) < 'fake:8' AND c < 10"
     plain = "SELECT id FROM t WHERE plain('p', to_json(struct(id))) < 'fake:8' AND c < 10"
     assert rows(spark.sql(sql)) == rows(spark.sql(plain))
+
+
+def test_arguments_are_not_computed_where_the_answer_does_not_matter(spark):
+    sql = (
+        "SELECT id, CASE WHEN id <> 0 THEN llm('ECHO', struct(10 / id AS v)) ELSE 'zero' END a FROM range(3)"
+    )
+    assert [r.a for r in spark.sql(sql).collect()] == ["zero", '{"v": 10.0}', '{"v": 5.0}']
+
+
+def test_no_questions_about_rows_of_other_tables(spark, tables):
+    sql = """SELECT q.x FROM (SELECT x, llm('p', x) a FROM (SELECT DISTINCT x FROM t)) q
+             JOIN (SELECT concat('x', id) w FROM range(1000)) f ON q.x = f.w WHERE q.a < 'fake:8'"""
+    spark.sql(sql).collect()
+    assert sum(call.rows for call in metrics.last_query(spark)) == 10
+
+
+def test_sampled_calls_are_drawn_once_per_row(spark, tables):
+    sampled = "llm('p', id, temperature => 1)"
+    for sql in (
+        f"SELECT q.* FROM (SELECT id, {sampled} a FROM t) q JOIN t t2 ON q.id = t2.id WHERE q.a < 'fake:8'",
+        f"SELECT {sampled} a, count(*) FROM t GROUP BY 1 HAVING a < 'fake:8'",
+    ):
+        spark.sql(sql).collect()
+        assert sum(call.rows for call in metrics.last_query(spark)) == 200
