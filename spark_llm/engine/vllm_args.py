@@ -18,6 +18,8 @@ SERVER_MODULE = "vllm.entrypoints.openai.api_server"
 PLUGIN_NAME = "spark_llm_batch"
 CPU_BLOCK_TOKENS = 32
 CPU_KV_CACHE_BYTES = 1 << 30
+CPU_MAX_NUM_SEQS = 256
+CPU_MAX_NUM_BATCHED_TOKENS = 4096
 _KEY = "spark.llm.engine.args"
 # What the supervisor decides itself, with the entry that decides it.
 _TAKEN = {
@@ -91,6 +93,9 @@ def launch_of(
         # An explicit size spares the warm-up run that would measure what is free.
         options["kv-cache-memory-bytes"] = options["kv-cache-memory-bytes"] or CPU_KV_CACHE_BYTES
         options["enforce-eager"] = True
+        # vLLM's own choice for offline batches; its server's, half of that, is made for chats.
+        options["max-num-seqs"] = CPU_MAX_NUM_SEQS
+        options["max-num-batched-tokens"] = CPU_MAX_NUM_BATCHED_TOKENS
     else:
         options["gpu-memory-utilization"] = conf.get("spark.llm.engine.gpuMemoryFraction")
     options.update(_extra(conf))

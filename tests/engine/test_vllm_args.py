@@ -22,7 +22,8 @@ def test_command_on_cpu():
         "--model /models/m --served-model-name m --uds /run/s --dtype auto --kv-cache-memory-bytes 1073741824 "
         "--block-size 32 --enable-prefix-caching --enable-prompt-tokens-details "
         '--structured-outputs-config {"backend": "xgrammar"} '
-        "--scheduling-policy priority --disable-uvicorn-access-log --enforce-eager"
+        "--scheduling-policy priority --disable-uvicorn-access-log --enforce-eager "
+        "--max-num-seqs 256 --max-num-batched-tokens 4096"
     )
 
 
@@ -53,10 +54,9 @@ def test_args_add_replace_and_remove():
         "speculative-config": {"method": "ngram"},
     }
     words = " ".join(launch(args=json.dumps(more)).arguments)
-    assert (
-        "--max-num-seqs 64 --enable-expert-parallel --reasoning-parser qwen3 --lora-modules a=/x b=/y"
-        in words
-    )
+    assert "--max-num-seqs 64" in words
+    assert "--max-num-seqs 256" not in words
+    assert "--enable-expert-parallel --reasoning-parser qwen3 --lora-modules a=/x b=/y" in words
     assert '--speculative-config {"method": "ngram"}' in words
     assert "--no-enforce-eager" in words
     assert "--block-size" not in words
