@@ -25,7 +25,7 @@ DEMO_MODEL = harness.ROOT / "spark_llm" / "demo" / "model"
 INSTRUCTION = "Which product is named in the review?"
 MAX_MODEL_LEN_TOKENS = 1024
 MAX_ANSWER_TOKENS = 32
-ROUNDS = 5
+ROUNDS = 8
 
 
 def main() -> None:
