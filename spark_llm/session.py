@@ -166,14 +166,14 @@ def _refuse_running_session() -> None:
         # The JVM runs already, but PySpark learns of it only now.
         context_class: Any = SparkContext
         context_class._ensure_initialized()  # noqa: SLF001
-        if not context_class._jvm.org.apache.spark.util.Utils.classIsLoadable(EXTENSIONS):  # noqa: SLF001
+        if not _jar_is_there(context_class._jvm):  # noqa: SLF001
             raise unsupported(
                 "adding the jar under spark-submit, whose JVM runs before Python does",
                 'Give it on the command line: spark-submit --jars "$(spark-llm jar)" …',
             )
     context, jvm = SparkContext._active_spark_context, SparkContext._jvm  # noqa: SLF001
     # A JVM outlives spark.stop(), and takes jars only when it starts.
-    usable = jvm is None or jvm.org.apache.spark.util.Utils.classIsLoadable(EXTENSIONS)
+    usable = jvm is None or _jar_is_there(jvm)
     if usable and (context is None or PLUGIN in str(context.getConf().get("spark.plugins", ""))):
         return
     raise unsupported(
@@ -181,6 +181,10 @@ def _refuse_running_session() -> None:
         "Restart Python and configure before the first session is built, or call "
         "spark_llm.register(spark) on the one that runs.",
     )
+
+
+def _jar_is_there(jvm: Any) -> bool:
+    return bool(jvm.org.apache.spark.util.Utils.classIsLoadable(EXTENSIONS))
 
 
 def _key(name: str) -> str:

@@ -83,7 +83,7 @@ def test_answer_is_cut_and_its_control_characters_are_escaped():
 
 
 def test_found_in_what_spark_wraps_around_it():
-    ours = errors.engine_failed("it died", "/tmp/engine.log")
+    ours = errors.engine_failed("it died", "/x/engine.log")
     text = f"Job aborted: Traceback ...\nspark_llm.errors.SparkLLMError: {ours}\n\tat org.apache.spark.Foo\n"
     try:
         try:

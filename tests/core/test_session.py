@@ -53,11 +53,11 @@ def test_what_the_builder_has_is_kept_and_nothing_is_added_twice():
 
 def test_what_spark_defaults_say_is_kept(monkeypatch, tmp_path):
     (tmp_path / "spark-defaults.conf").write_text(
-        "spark.jars /tmp/other.jar\nspark.plugins=com.example.Plugin\n"
+        "spark.jars /x/other.jar\nspark.plugins=com.example.Plugin\n"
     )
     monkeypatch.setenv("SPARK_CONF_DIR", str(tmp_path))
     options = session.configure(Builder())._options
-    assert options["spark.jars"] == "/tmp/other.jar,/x/our.jar"
+    assert options["spark.jars"] == "/x/other.jar,/x/our.jar"
     assert options["spark.plugins"] == f"com.example.Plugin,{session.PLUGIN}"
 
 

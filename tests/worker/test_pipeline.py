@@ -177,8 +177,8 @@ def test_a_refused_row_is_a_row_with_a_condition(engine):
     ("raised", "text"),
     [
         (
-            engine_failed("it died", "/tmp/log"),
-            "[LLM_ENGINE_FAILED] The engine failed: it died. Its log: /tmp/log.",
+            engine_failed("it died", "/x/log"),
+            "[LLM_ENGINE_FAILED] The engine failed: it died. Its log: /x/log.",
         ),
         (OSError("gone"), "[LLM_ENGINE_FAILED] The engine failed: OSError: gone."),
     ],
