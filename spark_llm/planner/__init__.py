@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from spark_llm.planner.order_table import order_table
+    from spark_llm.planner.solve import order_table
     from spark_llm.planner.row_order import RowOrder
 
 __all__ = ["RowOrder", "order_table"]
@@ -26,7 +26,7 @@ __all__ = ["RowOrder", "order_table"]
 def __getattr__(name: str) -> Any:
     # numba is imported with the kernels, not by whoever only wants to know the names of the policies
     if name == "order_table":
-        from spark_llm.planner.order_table import order_table
+        from spark_llm.planner.solve import order_table
 
         return order_table
     if name == "RowOrder":
