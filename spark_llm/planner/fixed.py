@@ -35,4 +35,3 @@ def sort_rows(ids: NDArray[np.int32], order: Sequence[int]) -> NDArray[np.int32]
             if product > float(rows) ** 2 and len(keys) > 2:
                 break  # rows equal in all of these are equal in what is left, or as good as
     return np.lexsort(keys[::-1]).astype(np.int32) if keys else np.arange(rows, dtype=np.int32)
-

@@ -21,7 +21,7 @@ from spark_llm.planner.rollout import completion_tokens
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def solve_greedy(  # noqa: PLR0913, PLR0915  a kernel: all its memory is handed in
+def solve_greedy(
     ids: Any, rows: Any, weights: Any, scores: Any, starts: Any, sets: Any, slots: Any, roll: Any,
     orders: Any, fixed: Any,
 ) -> None:  # fmt: skip
@@ -177,7 +177,7 @@ def _uncount(ids: Any, row: Any, open_fields: Any, sets: Any, counts: Any) -> No
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _list_rows(  # noqa: PLR0913  a kernel
+def _list_rows(
     ids: Any, low: Any, high: Any, open_fields: Any, sets: Any, counts: Any, touched: Any, seen: Any, firsts: Any,
     lists: Any,
 ) -> None:  # fmt: skip
@@ -201,7 +201,7 @@ def _list_rows(  # noqa: PLR0913  a kernel
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _field_of(  # noqa: PLR0913  a kernel
+def _field_of(
     ids: Any, row: Any, value: Any, open_fields: Any, sets: Any, taken: Any, firsts: Any, lists: Any, low: Any
 ) -> Any:
     """The field a value stands in; in a set, the set's first open field, where it will stand."""
@@ -222,9 +222,7 @@ def _field_of(  # noqa: PLR0913  a kernel
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _to_slot(  # noqa: PLR0913  a kernel
-    ids: Any, slots: Any, row: Any, value: Any, field: Any, open_fields: Any, sets: Any
-) -> None:
+def _to_slot(ids: Any, slots: Any, row: Any, value: Any, field: Any, open_fields: Any, sets: Any) -> None:
     """Swaps the value into its field, the cell that stood there into the place it leaves."""
     for other in range(ids.shape[1]):
         if open_fields[other] and sets[other] == sets[field] and ids[row, other] == value:
@@ -234,7 +232,7 @@ def _to_slot(  # noqa: PLR0913  a kernel
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _worth(  # noqa: PLR0913  a kernel
+def _worth(
     ids: Any, weights: Any, scores: Any, value: Any, alive: Any, firsts: Any, lists: Any, taken: Any, low: Any,
     open_fields: Any, sets: Any, roll: Any, scratch: Any, clock: Any,
 ) -> Any:  # fmt: skip

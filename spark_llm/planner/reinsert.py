@@ -36,7 +36,13 @@ def reinserted(problem: Problem, best: Plan) -> Plan:
     ids = reduced.ids[old.rows]
     company = np.bincount(reduced.ids.reshape(-1), minlength=len(reduced.weights_tokens)).astype(np.float64)
     orders, fixed = _reinsert(
-        ids, reduced.weights_tokens, company * reduced.weights_tokens, old.orders, old.fixed, _PASSES, _MOST_VISITS
+        ids,
+        reduced.weights_tokens,
+        company * reduced.weights_tokens,
+        old.orders,
+        old.fixed,
+        _PASSES,
+        _MOST_VISITS,
     )
     places = sorted_siblings(ids, orders, fixed, problem.encoded.sort_keys)
     name = f"{best.method} + rows moved"
@@ -45,7 +51,9 @@ def reinserted(problem: Problem, best: Plan) -> Plan:
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _reinsert(ids: Any, weights: Any, worth: Any, old_orders: Any, old_fixed: Any, passes: Any, most: Any) -> Any:
+def _reinsert(
+    ids: Any, weights: Any, worth: Any, old_orders: Any, old_fixed: Any, passes: Any, most: Any
+) -> Any:
     count, fields = ids.shape
     size = 1
     while size < 4 * count * fields:
@@ -177,13 +185,17 @@ def _remove(order: Any, cells: Any, weights: Any, table: Any, root: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _best_path(  # noqa: PLR0913, PLR0917  a kernel
+def _best_path(
     cells: Any, weights: Any, table: Any, root: Any, most: Any, path: Any, best_path: Any, used: Any
 ) -> Any:
     """The path on which other rows have most of these cells: its length and tokens; depth first, at most `most` nodes."""
     values, rows_below, child_fields = table[1], table[2], table[3]
     fields = len(cells)
-    nodes, tokens, next_field = np.empty(fields + 1, np.int64), np.empty(fields + 1), np.zeros(fields + 1, np.int64)
+    nodes, tokens, next_field = (
+        np.empty(fields + 1, np.int64),
+        np.empty(fields + 1),
+        np.zeros(fields + 1, np.int64),
+    )
     nodes[0], tokens[0], depth, visits = root, 0.0, 0, 0
     used[:] = False
     best, length = 0.0, 0
@@ -195,7 +207,9 @@ def _best_path(  # noqa: PLR0913, PLR0917  a kernel
                 used[path[depth]] = False
             continue
         next_field[depth] += 1
-        if used[field] or not (child_fields[nodes[depth], field >> 6] >> np.uint64(field & 63)) & np.uint64(1):
+        if used[field] or not (child_fields[nodes[depth], field >> 6] >> np.uint64(field & 63)) & np.uint64(
+            1
+        ):
             continue
         at = _slot(nodes[depth], cells[field], table)
         if values[at] == _EMPTY or rows_below[at] == 0:

@@ -114,7 +114,7 @@ def verify(order: RowOrder, n_rows: int, sets: tuple[tuple[int, ...], ...], cell
         raise AssertionError("a row is asked twice or never")
     if not (np.sort(order.orders, axis=1) == np.arange(n_fields)).all():
         raise AssertionError("a field stands twice or never in a prompt")
-    if n_rows and not (0 <= order.order_index.min() and order.order_index.max() < len(order.orders)):
+    if n_rows and not (order.order_index.min() >= 0 and order.order_index.max() < len(order.orders)):
         raise AssertionError("a request without a field order")
     if order.slots is None:
         return

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _NO_SLOTS: Final = np.zeros((0, 0), np.int16)
 
 
-def shared_tokens(  # noqa: PLR0913, PLR0917
+def shared_tokens(
     encoded: Encoded,
     rows: NDArray[np.int32],
     orders: NDArray[np.int16],
@@ -61,8 +61,16 @@ def _cell(ids: Any, rows: Any, slots: Any, at: Any, field: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _shared(  # noqa: PLR0913, PLR0917  a kernel
-    ids: Any, rows: Any, orders: Any, slots: Any, weights: Any, name_tokens: Any, prompts: Any, head: Any, block: Any
+def _shared(
+    ids: Any,
+    rows: Any,
+    orders: Any,
+    slots: Any,
+    weights: Any,
+    name_tokens: Any,
+    prompts: Any,
+    head: Any,
+    block: Any,
 ) -> Any:
     count, fields = ids.shape
     shared = np.zeros(count)

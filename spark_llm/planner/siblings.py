@@ -76,7 +76,7 @@ def _before(a: Any, b: Any, nth: Any, cells: Any, full: Any, sort_keys: Any, lea
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _sort_range(  # noqa: PLR0913, PLR0917  a kernel
+def _sort_range(
     order: Any, low: Any, high: Any, nth: Any, cells: Any, full: Any, lead: Any, sort_keys: Any
 ) -> None:
     """Stable merge sort of order[low:high], by insertion where there are few."""
@@ -95,8 +95,7 @@ def _sort_range(  # noqa: PLR0913, PLR0917  a kernel
             left, right = start, middle
             for to in range(start, end):
                 take_right = right < end and (
-                    left >= middle
-                    or _before(order[right], order[left], nth, cells, full, sort_keys, lead)
+                    left >= middle or _before(order[right], order[left], nth, cells, full, sort_keys, lead)
                 )
                 if take_right:
                     merged[to - low] = order[right]

@@ -30,7 +30,7 @@ INSTRUCTION_TOKENS: Final = 48
 BLOCK_TOKENS: Final = 16
 
 
-def order_table(  # noqa: PLR0913  each is a thing a caller may know
+def order_table(
     table: pa.Table,
     *,
     policy: str = "default",
@@ -95,7 +95,7 @@ def order_table(  # noqa: PLR0913  each is a thing a caller may know
     return interleaved(order, in_flight) if in_flight > 0 else order
 
 
-def _solve(  # noqa: PLR0913, PLR0917
+def _solve(
     table: pa.Table,
     encoded: Encoded,
     sets: tuple[tuple[int, ...], ...],

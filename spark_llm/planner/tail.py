@@ -81,9 +81,7 @@ def _coarse_first(orders: Any, fixed: Any, fixes: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _full(  # noqa: PLR0913  a kernel
-    orders: Any, fixed: Any, members: Any, bounds: Any, leading: Any, last: Any, rank: Any
-) -> Any:
+def _full(orders: Any, fixed: Any, members: Any, bounds: Any, leading: Any, last: Any, rank: Any) -> Any:
     count, fields = len(fixed), len(rank)
     full, lead = np.empty((count, fields), np.int16), np.empty(count, np.int16)
     placed = np.empty(fields, np.bool_)

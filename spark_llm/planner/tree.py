@@ -20,7 +20,7 @@ NEVER = 1 << 30
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def solve_tree(  # noqa: PLR0913, PLR0915  a kernel: all its memory is handed in
+def solve_tree(
     ids: Any,
     rows: Any,
     weights: Any,
@@ -112,7 +112,7 @@ def solve_tree(  # noqa: PLR0913, PLR0915  a kernel: all its memory is handed in
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _measure(  # noqa: PLR0913  a kernel
+def _measure(
     ids: Any, weights: Any, low: Any, high: Any, open_fields: Any, dead_level: Any, stamps: Any, clock: Any,
     gains: Any, repeats: Any,
 ) -> None:  # fmt: skip
@@ -137,7 +137,7 @@ def _measure(  # noqa: PLR0913  a kernel
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _try(  # noqa: PLR0913  a kernel
+def _try(
     ids: Any, weights: Any, low: Any, high: Any, open_fields: Any, dead_level: Any, gains: Any, candidates: Any,
     scratch: Any, clock: Any,
 ) -> Any:  # fmt: skip
@@ -170,7 +170,7 @@ def _try(  # noqa: PLR0913  a kernel
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _groups_of(  # noqa: PLR0913  a kernel
+def _groups_of(
     ids: Any, field: Any, low: Any, high: Any, counts: Any, touched: Any, members: Any, bounds: Any
 ) -> Any:
     """Writes the rows of values that occur twice or more, group by group, and returns the number of groups."""
@@ -219,7 +219,7 @@ def _alone(ids: Any, field: Any, low: Any, high: Any, counts: Any, members: Any)
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _split(  # noqa: PLR0913  a kernel
+def _split(
     ids: Any, rows: Any, low: Any, high: Any, field: Any, placed: Any, level: Any, beside: Any, stack: Any, depth: Any,
     scratch: Any, ids_moved: Any, rows_moved: Any,
 ) -> Any:  # fmt: skip
