@@ -18,7 +18,7 @@ _LARGE_ROWS: Final = 200_000
 
 
 def by_statistics(reduced: Reduced) -> list[int]:
-    """Returns reduced fields by mean tokens times repeats per value (the paper's fixed order, section 4.2.2)."""
+    """Returns reduced fields by mean tokens times repeats per value (the paper's section 4.2.2)."""
     rows, fields = reduced.ids.shape
     tokens = reduced.weights_tokens[reduced.ids].mean(axis=0)
     worth = tokens * (rows / reduced.distinct - 1)

@@ -38,7 +38,8 @@ class Candidate(NamedTuple):
         rows: int32 (n_rows,); source rows in execution order.
         orders: int16 (n_rows, n_reduced); reduced fields in prompt order, those after `fixed` in no order.
         fixed: int16 (n_rows,); how many leading fields matter.
-        slots: int16 (n_rows, n_reduced), or None without sets; the reduced field whose cell stands under each name.
+        slots: int16 (n_rows, n_reduced), or None without sets; the reduced field whose cell stands under each
+            name.
     """
 
     rows: NDArray[np.int32]

@@ -83,7 +83,7 @@ class Problem:
     def expected_s(self, method: Method) -> float:
         """Seconds that a method is expected to take on one core."""
         rows, fields = self.reduced.ids.shape
-        return rows * fields * method.cell_s(fields)
+        return float(rows * fields) * method.cell_s(fields)
 
     def plan(self, method: Method, start: Start) -> Plan:
         """Runs a method on the groups of `start`."""

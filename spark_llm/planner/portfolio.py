@@ -5,11 +5,11 @@
     tree       the adaptive column tree (`tree`)
     ggr        the published group greedy recursion, exact (`greedy`)
     default    the cheap ones, the best of them; then its groups are solved again by other methods (`regroup`)
-    thorough   the same with slower methods, as long as their expected time fits the budget, and single rows moved
+    thorough   the same with slower methods, while their expected time fits the budget, and single rows moved
 
-No method wins on every table, nor on every group of one: trees are best on joined tables, the greedy on flags, claims
-and retrieval. What a method is expected to take is computed from the table's size, not measured, so that the choice of
-methods, and with it the plan, is the same on every machine.
+No method wins on every table, nor on every group of one: trees are best on joined tables, the greedy on
+flags, claims and retrieval. What a method is expected to take is computed from the table's size, not
+measured, so that the choice of methods, and with it the plan, is the same on every machine.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from spark_llm.planner.plan import Plan, Problem
 
 DEFAULT_BUDGET_S: Final = 5.0
-# In larger tables short values that occur very often outscore the long ones that matter: the tree alone is better.
+# In larger tables short values that occur very often outscore the long ones that matter.
 _CELLS_FOR_GREEDY: Final = 5_000_000
 # What default may add to the cheap methods, by their own expected time and at most.
 _EXTRA_SHARE: Final = 1.0

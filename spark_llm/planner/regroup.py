@@ -26,7 +26,8 @@ def regrouped(problem: Problem, best: Plan, depth: int, method: Method) -> Plan:
     Args:
         problem: the table.
         best: the plan to improve.
-        depth: leading cells, beyond those of the start, that the rows of a group share; 0 solves the start again.
+        depth: leading cells, beyond those of the start, that the rows of a group share; 0 solves the start
+            again.
         method: what to try.
     """
     old = best.candidate

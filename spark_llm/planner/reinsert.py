@@ -1,9 +1,9 @@
 """Rows taken out of the plan and put back where they share most.
 
-The plan is a trie: a node per (leading cells, next cell), and what is left to compute is the tokens of its nodes. One row at
-a time leaves the trie, and goes back along the path on which other rows already have most of its tokens; the rest of
-its cells follow, those with the most company first, so that later rows may find them. The row's old path is among the
-candidates, so the trie never grows.
+The plan is a trie: a node per (leading cells, next cell), and what is left to compute is the tokens of its
+nodes. One row at a time leaves the trie, and goes back along the path on which other rows already have most
+of its tokens; the rest of its cells follow, those with the most company first, so that later rows may find
+them. The row's old path is among the candidates, so the trie never grows.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ _EMPTY: Final = -1
 
 
 def reinserted(problem: Problem, best: Plan) -> Plan:
-    """Returns `best`, or a plan with fewer tokens to compute; not for sets, whose cells have no place of their own.
+    """Returns `best`, or a plan with fewer tokens to compute; not for sets, whose cells have no place of
+    their own.
 
     Pinned first fields are part of the start's groups, which rows do not leave.
     """
@@ -58,7 +59,7 @@ def _reinsert(
     size = 1
     while size < 4 * count * fields:
         size *= 2
-    # an open-addressing table of nodes: (parent's slot, id) -> rows below, and a bit per field of its children
+    # a table of nodes with open addressing: (parent's slot, id) -> rows below, a bit per field of its children
     parents, values = np.full(size, _EMPTY, np.int32), np.full(size, _EMPTY, np.int32)
     rows_below, words = np.zeros(size + 1, np.int32), (fields + 63) // 64
     child_fields = np.zeros((size + 1, words), np.uint64)
@@ -188,7 +189,7 @@ def _remove(order: Any, cells: Any, weights: Any, table: Any, root: Any) -> Any:
 def _best_path(
     cells: Any, weights: Any, table: Any, root: Any, most: Any, path: Any, best_path: Any, used: Any
 ) -> Any:
-    """The path on which other rows have most of these cells: its length and tokens; depth first, at most `most` nodes."""
+    """The path on which other rows have most of these cells: its length and tokens. Sees `most` nodes at most."""
     values, rows_below, child_fields = table[1], table[2], table[3]
     fields = len(cells)
     nodes, tokens, next_field = (

@@ -1,8 +1,9 @@
 """The order of what is equally good: groups beside each other, and rows inside a group, go by their text.
 
-Which of two groups comes first changes no whole cell that is shared. But where a group ends, the next one may begin with
-the same words: `"body": "I have a question about` before `"body": "I have no idea`. So requests are sorted as sequences
-of (field, text) along their leading cells and one more, which keeps every group in one piece.
+Which of two groups comes first changes no whole cell that is shared. But where a group ends, the next one may
+begin with the same words: `"body": "I have a question about` before `"body": "I have no idea`. So requests
+are sorted as sequences of (field, text) along their leading cells and one more, which keeps every group in
+one piece.
 """
 
 from __future__ import annotations

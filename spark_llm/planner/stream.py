@@ -2,8 +2,8 @@
 
     batches ─► chunk of at most `chunk_bytes` ─► order_table ─► (chunk, its RowOrder) ─► next chunk
 
-A prefix that goes on in the next chunk is computed once more there; where that matters, cluster the batches by the
-leading field first, as the exchange in Spark does.
+A prefix that goes on in the next chunk is computed once more there; where that matters, cluster the batches
+by the leading field first, as the exchange in Spark does.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def order_stream(
 
     Args:
         batches: rows of one schema; empty batches are passed over.
-        chunk_bytes: a chunk ends with the batch that takes it to so many bytes of Arrow memory. Solving takes about
-            as much again.
+        chunk_bytes: a chunk ends with the batch that takes it to so many bytes of Arrow memory. Solving takes
+            about as much again.
         options: of `order_table`.
 
     Raises:

@@ -1,6 +1,8 @@
 """Whatever the table: every row once, every field once, no cell touched, the same plan every time."""
 
 import json
+import re
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -145,12 +147,12 @@ def test_equal_values_of_different_fields_are_not_shared():
 
 
 def test_rows_that_repeat_stand_together_and_long_fields_lead():
-    film = ["A film about %d. " % (row % 3) * 30 for row in range(30)]
+    film = [f"A film about {row % 3}. " * 30 for row in range(30)]
     table = pa.table({"review": [f"review {row}" for row in range(30)], "film": film})
     order = order_table(table)
     assert {tuple(order.field_names(position)) for position in range(30)} == {("film", "review")}
     films = [film[row] for row in order.row_indices]
-    assert sum(a != b for a, b in zip(films, films[1:], strict=False)) == 2
+    assert sum(a != b for a, b in pairwise(films)) == 2
     assert len(set(order.group_index.tolist())) == 3
     assert order.compute_tokens < 0.4 * order.prompt_tokens
 
@@ -202,9 +204,8 @@ def test_null_fields_that_prompts_leave_out_cost_nothing():
     ],
 )
 def test_requests_without_meaning_are_refused(options, message):
-    with pytest.raises(ValueError) as refused:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         order_table(pa.table({"title": ["a"], "text": ["b"]}), **options)
-    assert str(refused.value) == message
 
 
 def test_the_plan_on_disk(tmp_path):
