@@ -85,7 +85,7 @@ def solve_greedy(
             if counts[value] > 1:
                 heap_values[entries], heap_counts[entries] = value, counts[value]
                 heap_scores[entries] = _worth(
-                    ids, weights, scores, value, counts[value], firsts, lists, taken, low, open_fields, sets,
+                    ids, weights, scores, value, counts[value], firsts, lists, taken, low, open_fields,
                     roll, scratch, clock,
                 )  # fmt: skip
                 entries += 1

@@ -1,5 +1,4 @@
-"""The part of a table that a solver has to look at: fields in which something repeats, each piece of
-knowledge once.
+"""The part of a table that a solver has to look at: fields in which something repeats.
 
 constant      the same cell in every row: first, nothing to decide
 unique        no cell occurs twice: last, nothing to share

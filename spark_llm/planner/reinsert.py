@@ -26,10 +26,9 @@ _EMPTY: Final = -1
 
 
 def reinserted(problem: Problem, best: Plan) -> Plan:
-    """Returns `best`, or a plan with fewer tokens to compute; not for sets, whose cells have no place of
-    their own.
+    """Returns `best`, or a plan with fewer tokens to compute.
 
-    Pinned first fields are part of the start's groups, which rows do not leave.
+    Not for sets, whose cells have no place of their own. Pinned first fields are part of the start's groups, which rows do not leave.
     """
     reduced, old = problem.reduced, best.candidate
     if old.slots is not None or len(problem.start.starts) > 2 or not 0 < reduced.ids.size <= _MOST_CELLS:
@@ -59,7 +58,7 @@ def _reinsert(
     size = 1
     while size < 4 * count * fields:
         size *= 2
-    # a table of nodes with open addressing: (parent's slot, id) -> rows below, a bit per field of its children
+    # a table of nodes with open addressing: (parent's slot, id) -> rows below, a bit per child's field
     parents, values = np.full(size, _EMPTY, np.int32), np.full(size, _EMPTY, np.int32)
     rows_below, words = np.zeros(size + 1, np.int32), (fields + 63) // 64
     child_fields = np.zeros((size + 1, words), np.uint64)
@@ -189,7 +188,7 @@ def _remove(order: Any, cells: Any, weights: Any, table: Any, root: Any) -> Any:
 def _best_path(
     cells: Any, weights: Any, table: Any, root: Any, most: Any, path: Any, best_path: Any, used: Any
 ) -> Any:
-    """The path on which other rows have most of these cells: its length and tokens. Sees `most` nodes at most."""
+    """The path on which other rows have most of these cells: its length and tokens; sees at most `most`."""
     values, rows_below, child_fields = table[1], table[2], table[3]
     fields = len(cells)
     nodes, tokens, next_field = (
