@@ -28,7 +28,8 @@ _EMPTY: Final = -1
 def reinserted(problem: Problem, best: Plan) -> Plan:
     """Returns `best`, or a plan with fewer tokens to compute.
 
-    Not for sets, whose cells have no place of their own. Pinned first fields are part of the start's groups, which rows do not leave.
+    Not for sets, whose cells have no place of their own, and not where fields are pinned to the front, whose
+    groups rows do not leave.
     """
     reduced, old = problem.reduced, best.candidate
     if old.slots is not None or len(problem.start.starts) > 2 or not 0 < reduced.ids.size <= _MOST_CELLS:
