@@ -1,14 +1,15 @@
 """Do requests that an engine computes together find each other's prefix, and which order do they need?
 
-Part one asks vLLM itself (offline `LLM`, demo model, cold cache): families of prompts with a common prefix are
-handed over all at once. `found` is the share of the blocks that siblings could have found and did. Steps of
-the scheduler are small or large against the prefix, and a long-prefill threshold is the case in which vLLM
+Part one asks vLLM itself (offline `LLM`, demo model, cold cache): families of prompts with a common prefix
+are handed over all at once. `found` is the share of the blocks that siblings could have found and did. Steps
+of the scheduler are small or large against the prefix, and a long-prefill threshold is the case in which vLLM
 admits siblings while their leader is still half computed. `leader first` is the bound: the first of a family
 is answered before the others are sent.
 
 Part two sends a table of the demo's shop through the Python worker to the executor's own engine, once in
-each mode of spark.llm.inFlight and once in the order of the table, and counts cached prompt tokens. Part three
-does the same with the fake engine, whose blocks can be used only after some further requests.
+each mode of spark.llm.inFlight and once in the order of the table, and counts cached prompt tokens; then four
+tasks share an engine with little memory, with and without priorities. Part three asks the fake engine, whose
+blocks can be used only after some further requests (its lag).
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import harness
 
@@ -21,16 +21,13 @@ BATCH_ROWS = 256
 START_TIMEOUT_S = 300
 
 
-def measure(
-    model: Path, count: int, seed: int
-) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
+def measure(model: Path, count: int, seed: int) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
     """Returns table rows and gates."""
     table = shop_rows(count, seed)
     found = [fake(table, mode, lag) for lag in LAGS for mode in MODES]
     by_fake = {(row["case"], row["sent"]): row["found"] for row in found}
     with tempfile.TemporaryDirectory() as folder, Engine(model, Path(folder) / "e") as engine:
-        for mode in MODES:
-            found.append(engine.ask(mode, [table], "vLLM server", "one task"))
+        found += [engine.ask(mode, [table], "vLLM server", "one task") for mode in MODES]
         same = len({row.pop("answers") for row in found if "answers" in row and row["sent"] != MODES[0]})
     by_vllm = {row["sent"]: row["found"] for row in found if row["engine"] == "vLLM server"}
     # A cache of a few prompts, in which tasks that take turns drop each other's prefixes.
@@ -129,7 +126,7 @@ class Engine:
         self._conf = {"spark.llm.model": str(model), "spark.llm.engine.maxModelLen": "1024"}
         self._conf |= {f"spark.llm.engine.{key}": value for key, value in conf.items()}
 
-    def __enter__(self) -> Engine:
+    def __enter__(self) -> Self:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "spark_llm.engine.server"],
             stdin=subprocess.PIPE,

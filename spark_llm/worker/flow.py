@@ -15,7 +15,6 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
-from spark_llm.conf import resolve_model
 from spark_llm.engine.types import EngineRequest, Sampling
 from spark_llm.errors import SparkLLMError, engine_failed, output_invalid
 from spark_llm.prompts import system_for
@@ -23,7 +22,7 @@ from spark_llm.worker import clients
 from spark_llm.worker.answer import AnswerParser
 from spark_llm.worker.command import result_type
 from spark_llm.worker.constraint import constraint_of
-from spark_llm.worker.in_flight import Mode, lag_of, mode_of
+from spark_llm.worker.engine_traits import EngineTraits, traits_of
 from spark_llm.worker.planning import WindowPlanner
 from spark_llm.worker.priority import GroupPriority, monotonic_us
 from spark_llm.worker.questions import Questions
@@ -39,9 +38,10 @@ if TYPE_CHECKING:
 
     from spark_llm.conf import Conf
     from spark_llm.engine.types import EngineAnswer
+    from spark_llm.planner import RowOrder
     from spark_llm.worker.command import Call
     from spark_llm.worker.dedup import Slot
-    from spark_llm.worker.planning import Planned, RowOrder
+    from spark_llm.worker.planning import Planned
     from spark_llm.worker.questions import Batch, Question
 
 # Requests handed to the client together: enough to cost little each, few enough to keep the engine busy while
@@ -100,8 +100,7 @@ class Flow:
         self._under_way: deque[Slice] = deque()
         self._in_flight = self._planned = self._answered = 0
         self._waited_s = 0.0
-        self._mode: Mode | None = None
-        self._lag = 0
+        self._engine: EngineTraits | None = None
 
     @property
     def full(self) -> bool:
@@ -139,7 +138,8 @@ class Flow:
             self._target_rows = min(2 * self._window_rows, self._most_rows)
         self._window_rows = self._window_bytes = 0
         if questions:
-            for request in self._planner.plan(questions, *self._sending()):
+            self._engine = self._engine or traits_of(self._conf, self._call.model)
+            for request in self._planner.plan(questions, self._engine):
                 self._planned += 1
                 request.question.slot.place = self._planned
                 self._unsent.append(request)
@@ -168,14 +168,6 @@ class Flow:
         for each in self._under_way:
             each.future.cancel()
 
-    def _sending(self) -> tuple[Mode, int]:
-        if self._mode is None:
-            fake = self._conf.text("spark.llm.engine.kind") == "fake"
-            remote = not fake and resolve_model(self._conf, self._call.model).endpoint is not None
-            self._mode = mode_of(self._conf, remote=remote)
-            self._lag = lag_of(self._conf, remote=remote)
-        return self._mode, self._lag
-
     def _send(self) -> None:
         most = min(MOST_SLICE, max(1, self._most_in_flight // 4))
         while self._unsent:
@@ -190,7 +182,8 @@ class Flow:
             self._in_flight += count
 
     def _requests(self, taken: list[Planned]) -> list[EngineRequest]:
-        system, rank, moved = self._system, self._priority.of, self._mode != "shared"
+        system, rank = self._system, self._priority.of
+        moved = self._engine is not None and self._engine.mode != "shared"
         requests = []
         for question, form, sources, group in taken:
             # Rows without a message are no questions.

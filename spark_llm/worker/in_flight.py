@@ -10,7 +10,7 @@ vLLM shares: a block is registered when its request is scheduled, and requests o
 when a prefix takes several steps, since what is computed goes on before anything new is admitted. Only with a
 long-prefill threshold are siblings admitted beside a leader that is half computed (benchmarks/in_flight.py
 measures all three). Other servers may not share before the first answer; nothing in the OpenAI protocol
-tells, so endpoints get leaders.
+tells, so endpoints get runs in turns, which cost nothing where blocks are shared after all.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def mode_of(conf: Conf, *, remote: bool) -> Mode:
     chosen: Mode | Literal["auto"] = conf.get("spark.llm.inFlight")
     if chosen != "auto":
         return chosen
-    return "leader" if remote or _has_prefill_threshold(conf) else "shared"
+    return "interleave" if remote or _has_prefill_threshold(conf) else "shared"
 
 
 def _has_prefill_threshold(conf: Conf) -> bool:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from spark_llm.conf import Conf
+    from spark_llm.planner import RowOrder
     from spark_llm.worker.command import Call
-    from spark_llm.worker.planning import RowOrder
 
 
 def run(

@@ -1,7 +1,7 @@
 """A window of questions to requests in sending order, by the policy of spark.llm.planner.
 
     questions ─► order_rows     solver, or one field order and sorted rows, or as they come
-              ─► continuing     what shares most with the window before goes first
+              ─► Continuity     what the window before used last goes first
               ─► sending_order  leaders ahead, or runs in turns, where the engine needs it
               ─► Planned        a form (field order), a source per field and a prefix group per request
 
@@ -13,7 +13,7 @@ same order and in the same batches, which Spark promises for sorted partitions a
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -21,38 +21,28 @@ import pyarrow.compute as pc
 
 from spark_llm.prompts import Renderer
 from spark_llm.prompts.render import NULL_FIELD
+from spark_llm.worker.continuity import Continuity
 from spark_llm.worker.in_flight import sending_order
-from spark_llm.worker.row_plan import Cell, RowPlan, as_they_come, continuing, sorted_by
+from spark_llm.worker.row_plan import RowPlan, as_they_come, sorted_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from spark_llm.conf import Conf
+    from spark_llm.planner import RowOrder
     from spark_llm.prompts import Form
     from spark_llm.worker.command import Call
-    from spark_llm.worker.in_flight import Mode
+    from spark_llm.worker.engine_traits import EngineTraits
     from spark_llm.worker.questions import Question
 
 _LOG = logging.getLogger("spark_llm.worker")
 _CHARS_PER_TOKEN: Final = 4
-_BLOCK_TOKENS: Final = 16
 _INSTRUCTION_COLUMN: Final = "instruction"
 _NO_SOLVER: Final = (
     "rows are sorted in the field order of the plan, without the solver, which cannot be loaded (%s): "
     "install numba for the Python workers"
 )
 _missing: list[str] = []
-
-
-class RowOrder(Protocol):
-    """What the solver returns; see `spark_llm.planner`."""
-
-    row_indices: Any
-    orders: Any
-    order_index: Any
-    slots: Any
-    group_index: Any
-    reason: str
 
 
 class Planned(NamedTuple):
@@ -86,10 +76,9 @@ class WindowPlanner:
         self._policy = conf.text("spark.llm.planner.policy")
         self._rows_move = conf.flag("spark.llm.reorderRows.enabled")
         self._fields_move = conf.flag("spark.llm.reorderFields.enabled") and self._policy != "original"
-        self._block_tokens = conf.get("spark.llm.engine.blockSize") or _BLOCK_TOKENS
         self._system_chars = len(conf.text("spark.llm.systemPrompt"))
         self._order_table = order_table
-        self._last: list[Cell] = []
+        self._continuity = Continuity()
         self._next_group = 0
 
     @property
@@ -97,25 +86,24 @@ class WindowPlanner:
         """Whether a larger window can be of use: rows move, and there are fields to order them by."""
         return self._rows_move and bool(self._call.field_names)
 
-    def plan(self, questions: Sequence[Question], mode: Mode, lag: int) -> list[Planned]:
+    def plan(self, questions: Sequence[Question], engine: EngineTraits) -> list[Planned]:
         """Returns the requests of a window in sending order.
 
         Args:
             questions: new and distinct, in input order, shape (n,).
-            mode: how the engine wants prefix groups to be sent.
-            lag: requests that it may compute together.
+            engine: who will answer.
         """
         if not questions:
             return []
-        plan = self.order_rows(questions) if self.reorders and len(questions) > 1 else None
+        plan, continues = self.order_rows(questions, engine.block_tokens) if self.reorders else None, False
         if plan is None:
             plan = as_they_come(len(questions), self._layout.field_order)
-        plan, continues = continuing(plan, questions, self._last) if self.reorders else (plan, False)
-        self._last = plan.cells(len(questions) - 1, questions)
+        else:
+            plan, continues = self._continuity.arrange(plan, questions)
         # A group that goes on keeps its id, and with it its place in the engine's queue.
         groups = _numbered(plan.groups) + self._next_group - (1 if continues and self._next_group else 0)
         self._next_group = int(groups[-1]) + 1
-        sent = sending_order(groups, mode, lag)
+        sent = sending_order(groups, engine.mode, engine.lag)
         forms = [self._renderer.form(order) for order in plan.orders]
         rows, index, ids = plan.rows[sent].tolist(), plan.order_index[sent].tolist(), groups[sent].tolist()
         if plan.sources is None:
@@ -127,7 +115,7 @@ class WindowPlanner:
             for row, form, source, group in zip(rows, index, sources, ids, strict=True)
         ]
 
-    def order_rows(self, questions: Sequence[Question]) -> RowPlan | None:
+    def order_rows(self, questions: Sequence[Question], block_tokens: int) -> RowPlan | None:
         """Returns the depth-first plan; None when nothing can be shared."""
         fixed = self._policy == "fixed" and self._has_fixed_order()
         solve = None if fixed or not self._fields_move else self._solver()
@@ -149,7 +137,8 @@ class WindowPlanner:
             first=first,
             last=[fields[place] for place in self._layout.last],
             instruction_tokens=(self._system_chars + len(self._call.instruction or "")) // _CHARS_PER_TOKEN,
-            block_tokens=self._block_tokens,
+            block_tokens=block_tokens,
+            null_is_left_out=True,
         )
         if order.reason:
             return None

@@ -1,3 +1,4 @@
+import json
 import threading
 import time
 
@@ -14,31 +15,47 @@ from spark_llm.worker.planning import WindowPlanner
 
 CELLS = st.none() | st.sampled_from(["a", "b"]) | st.text(max_size=5)
 BATCHES = st.lists(st.lists(st.tuples(CELLS, CELLS), max_size=6), max_size=6)
+CONF = st.fixed_dictionaries(
+    {
+        "maxInFlightRows": st.integers(1, 20),
+        "planner.windowRows": st.integers(1, 30),
+        "dedup.enabled": st.booleans(),
+        "reorderRows.enabled": st.booleans(),
+        "reorderFields.enabled": st.booleans(),
+        "inFlight": st.sampled_from(["auto", "shared", "leader", "interleave"]),
+        "planner.policy": st.sampled_from(["default", "fixed", "tree", "ggr", "original"]),
+    }
+)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(BATCHES, st.integers(1, 20), st.booleans(), st.sampled_from([pa.string(), pa.large_string()]))
-def test_answers_come_back_in_input_order(engine, batches, window, dedup, kind):
-    stub = engine(lambda user: f"<{user}>", delay_s=0.003)
-    conf = {"spark.llm.maxInFlightRows": str(window), "spark.llm.dedup.enabled": str(dedup).lower()}
+def conf_of(values):
+    return {f"spark.llm.{key}": str(value).lower() for key, value in values.items()}
+
+
+def echo(user):
+    """The row of a message, whatever the order of its fields."""
+    return json.dumps(json.loads(user.removeprefix("q\n")), sort_keys=True)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(BATCHES, CONF, st.sampled_from([pa.string(), pa.large_string()]))
+def test_answers_come_back_in_input_order(engine, batches, conf, kind):
+    stub = engine(echo, delay_s=0.003)
     rows = run(
-        spec(conf=conf, instruction="q"), *[batch(*rows, kind=kind) if rows else _empty() for rows in batches]
+        spec(conf=conf_of(conf), instruction="q"),
+        *[batch(*rows, kind=kind) if rows else _empty() for rows in batches],
     )
-    cells = [row for rows in batches for row in rows]
-    users = [stub_user(row) for row in cells]
-    assert [row["value"] for row in rows] == [None if user is None else f"<{user}>" for user in users]
-    asked = [user for user in users if user is not None]
-    assert sorted(stub.users) == sorted(set(asked) if dedup else asked)
+    expected = [answer_to(row) for rows in batches for row in rows]
+    assert [row["value"] for row in rows] == expected
+    asked = [answer for answer in expected if answer is not None]
+    assert sorted(map(echo, stub.users)) == sorted(set(asked) if conf["dedup.enabled"] else asked)
     assert sum(row["requests"] for row in rows) == len(stub.users)
     assert sum(row["prompt_tokens"] for row in rows) == 10 * len(stub.users)
 
 
-def stub_user(row):
-    from worker_helpers import field_text
-
-    from spark_llm.prompts import Renderer
-
-    return Renderer(["city", "review"]).user("q", [*map(field_text, row)])
+def answer_to(row):
+    present = {name: value for name, value in zip(("city", "review"), row, strict=True) if value is not None}
+    return json.dumps(present, sort_keys=True) if present else None
 
 
 def _empty():
