@@ -31,10 +31,10 @@ BLOCK_TOKENS = 32
 CASES = (
     ("one step holds a family", 320, 4096, 0),
     ("one step holds half a prefix", 320, 160, 0),
-    ("prefix of a whole step and more", 3200, 1024, 0),
+    ("prefix of several steps", 1600, 512, 0),
     ("prefix cut by a long-prefill threshold", 1024, 4096, 256),
 )
-FAMILIES, SIBLINGS, TAIL_TOKENS = 8, 16, 40
+FAMILIES, SIBLINGS, TAIL_TOKENS = 4, 12, 40
 
 
 def main() -> None:

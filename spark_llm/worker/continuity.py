@@ -5,8 +5,8 @@
                C C B A A D D        as sent: most recently used first, then what is new
 
 An engine with little memory has dropped A when window 1 ends with C, and would drop C before window 2 came
-to it. Within the first group the rows that share most with the last prompt come first, so a sorted partition that
-is cut into windows loses nothing at the cuts.
+to it. Within the first group the rows that share most with the last prompt come first, so a sorted partition
+that is cut into windows loses nothing at the cuts.
 """
 
 from __future__ import annotations

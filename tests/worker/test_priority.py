@@ -1,5 +1,6 @@
 import json
 import time
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,7 +52,7 @@ def test_priorities_never_fall_and_tell_groups_apart(steps, most):
     for group, passed in steps:
         clock.now += passed
         seen.append((group, priority.of(group)))
-    for (group, place), (next_group, next_place) in zip(seen, seen[1:], strict=False):
+    for (group, place), (next_group, next_place) in pairwise(seen):
         assert next_place >= place
         assert group == next_group or next_place > place
 
