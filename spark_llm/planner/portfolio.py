@@ -68,13 +68,15 @@ def _run(problem: Problem, methods: list[Method]) -> list[Plan]:
 def _improved(problem: Problem, best: Plan, budget_s: float, *, thorough: bool) -> Plan:
     """Solves groups of the best plan again, coarse groups first, as far as the budget goes."""
     left = budget_s
+    if thorough:
+        best = reinserted(problem, best)
     for depth, method in _schedule(problem, thorough=thorough):
         cost = problem.expected_s(method)
         if cost > left:
             continue
         left -= cost
         best = regrouped(problem, best, depth, method)
-    return reinserted(problem, best) if thorough and not problem.reduced.has_sets else best
+    return reinserted(problem, best) if thorough else best
 
 
 def _schedule(problem: Problem, *, thorough: bool) -> list[tuple[int, Method]]:
