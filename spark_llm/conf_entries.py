@@ -121,6 +121,38 @@ ENTRIES: Final[tuple[Entry, ...]] = (
         low=1,
     ),
     _entry(
+        "planner.policy", "string", "default",
+        "How rows and fields are ordered: default, thorough (slower, better), tree or ggr (one method "
+        "alone), fixed (one field order for all rows), original (fields as chosen by the plan).",
+        allowed=("default", "fixed", "tree", "ggr", "thorough", "original"),
+    ),
+    _entry(
+        "planner.windowRows", "int", "4096",
+        "Rows of one task that are read ahead and ordered together, at most; the first window is one batch.",
+        low=1,
+    ),
+    _entry(
+        "planner.windowBytes", "bytes", "64m",
+        "Size of the fields, in bytes or with a unit, after which a window is closed even if rows are "
+        "missing.",
+        low=1,
+    ),
+    _entry(
+        "reorderRows.enabled", "boolean", "true",
+        "Ask rows that share a prefix one after the other. Answers still come back in input order.",
+    ),
+    _entry(
+        "reorderFields.enabled", "boolean", "true",
+        "Choose the order of the fields in each prompt. Off: the order in which they are written.",
+    ),
+    _entry(
+        "inFlight", "string", "auto",
+        "How rows with a common prefix are sent. shared: one after the other, as the engine shares what it "
+        "is still computing; leader: one of them well ahead of the others; interleave: many groups in "
+        "turns; auto: shared for the executor's own engine, interleave for endpoints.",
+        allowed=("auto", "shared", "leader", "interleave"),
+    ),
+    _entry(
         "limits.maxConcurrentRequests", "int", "64",
         "Requests of one task that may run at the same time, for spark.llm.engine.kind=openai.",
         low=1,
@@ -148,6 +180,18 @@ ENTRIES: Final[tuple[Entry, ...]] = (
         "fake.maxModelLen", "int", None,
         "For spark.llm.engine.kind=fake: longer prompts fail, in tokens of four characters.",
         low=1,
+    ),
+    _entry(
+        "fake.cacheSize", "int", "40000",
+        "For spark.llm.engine.kind=fake: prompt text that its prefix cache holds, in tokens of four "
+        "characters.",
+        low=0,
+    ),
+    _entry(
+        "fake.lag", "int", "0",
+        "For spark.llm.engine.kind=fake: how many requests a prompt must be ahead of another that finds "
+        "its prefix.",
+        low=0,
     ),
     _entry(
         "predicateOrder.enabled", "boolean", "true",

@@ -13,9 +13,11 @@ order does not matter.) Conf:
   string is answered as JSON.
 * ``spark.llm.fake.fail``: rows whose message contains this text fail with LLM_REQUEST_REJECTED.
 * ``spark.llm.fake.maxModelLen``: longer prompts fail with LLM_PROMPT_TOO_LONG.
+* ``spark.llm.fake.cacheSize``, ``spark.llm.fake.lag``: size of the prefix cache, and how many requests a
+  prompt must be ahead of another that finds its blocks.
 
-Usage is plausible, not real: a token is four characters; what a prompt shares with the *previous* prompt of
-this engine counts as cached, in blocks of 32 tokens.
+Usage is plausible, not real: a token is four characters; cached tokens are counted by `PrefixCache`, which
+holds blocks of 32 tokens as vLLM does. Requests are taken in the order of their priority, as vLLM takes them.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from typing import TYPE_CHECKING
 
 from spark_llm import errors
 from spark_llm.engine.answers import from_error
+from spark_llm.engine.fake_cache import CHARS_PER_TOKEN, PrefixCache
 from spark_llm.engine.fake_forms import Form, form_of
 from spark_llm.engine.fake_rows import echo, row_key
 from spark_llm.engine.fake_rules import Rule, first_answer, load_rules
@@ -38,10 +41,6 @@ if TYPE_CHECKING:
     from spark_llm.conf import Conf
     from spark_llm.engine.types import EngineRequest, Sampling
 
-CHARS_PER_TOKEN = 4
-BLOCK_TOKENS = 32
-_BLOCK_CHARS = BLOCK_TOKENS * CHARS_PER_TOKEN
-
 
 class FakeEngine:
     """An `EngineClient` that answers at once, in the caller's thread, without a model.
@@ -50,15 +49,22 @@ class FakeEngine:
         rules: fixed answers, tried in order before anything else.
         fail: requests whose user message contains this text are refused.
         max_model_len: longest prompt, in (fake) tokens; None for any.
+        cache_tokens: what its prefix cache holds, in (fake) tokens.
+        lag: requests that must come between a prompt and one that finds its blocks.
     """
 
     def __init__(
-        self, rules: Sequence[Rule] = (), fail: str | None = None, max_model_len: int | None = None
+        self,
+        rules: Sequence[Rule] = (),
+        fail: str | None = None,
+        max_model_len: int | None = None,
+        cache_tokens: int = 40_000,
+        lag: int = 0,
     ) -> None:
         self._rules = tuple(rules)
         self._fail = fail
         self._max_model_len = max_model_len
-        self._previous = ""
+        self._cache = PrefixCache(cache_tokens, lag)
         self._lock = threading.Lock()
 
     @classmethod
@@ -70,7 +76,13 @@ class FakeEngine:
         """
         answers = conf.get("spark.llm.fake.answers")
         fail = conf.get("spark.llm.fake.fail") or None
-        return cls(load_rules(answers) if answers else (), fail, conf.get("spark.llm.fake.maxModelLen"))
+        return cls(
+            load_rules(answers) if answers else (),
+            fail,
+            conf.get("spark.llm.fake.maxModelLen"),
+            conf.integer("spark.llm.fake.cacheSize"),
+            conf.integer("spark.llm.fake.lag"),
+        )
 
     def submit(self, requests: Sequence[EngineRequest], sampling: Sampling) -> Future[list[EngineAnswer]]:
         """Answers `requests`; the future is already done."""
@@ -79,13 +91,20 @@ class FakeEngine:
             form = form_of(sampling.constraint)
             salt = f"\0{sampling.seed}\0{form.name}".encode()
             with self._lock:
-                future.set_result([self._answer(request, form, salt, sampling) for request in requests])
+                future.set_result(self._answers(requests, form, salt, sampling))
         except Exception as error:  # noqa: BLE001  whatever it is belongs to whoever waits
             future.set_exception(error)
         return future
 
     def close(self) -> None:
         """Does nothing: there is nothing to stop."""
+
+    def _answers(
+        self, requests: Sequence[EngineRequest], form: Form, salt: bytes, sampling: Sampling
+    ) -> list[EngineAnswer]:
+        served = sorted(range(len(requests)), key=lambda place: requests[place].priority)
+        answers = {place: self._answer(requests[place], form, salt, sampling) for place in served}
+        return [answers[place] for place in range(len(requests))]
 
     def _answer(self, request: EngineRequest, form: Form, salt: bytes, sampling: Sampling) -> EngineAnswer:
         user = request.user
@@ -106,13 +125,11 @@ class FakeEngine:
             else:
                 text = form.render(blake2b(row_key(user) + salt, digest_size=8).digest())
         return EngineAnswer(
-            text, None, None, prompt_tokens, self._cached(prompt), -(-len(text) // CHARS_PER_TOKEN), "stop"
+            text,
+            None,
+            None,
+            prompt_tokens,
+            self._cache.cached_tokens(prompt),
+            -(-len(text) // CHARS_PER_TOKEN),
+            "stop",
         )
-
-    def _cached(self, prompt: str) -> int:
-        """Tokens that `prompt` shares with the previous prompt: whole blocks, never the last token."""
-        previous, self._previous = self._previous, prompt
-        end, last = 0, min(len(previous), len(prompt) - 1) - _BLOCK_CHARS
-        while end <= last and previous[end : end + _BLOCK_CHARS] == prompt[end : end + _BLOCK_CHARS]:
-            end += _BLOCK_CHARS
-        return end // CHARS_PER_TOKEN

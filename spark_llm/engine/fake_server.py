@@ -93,7 +93,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._reply(404, {"detail": "Not Found"})
 
     def _answers(self, body: dict[str, Any], conversations: list[Any]) -> list[EngineAnswer]:
-        requests = [EngineRequest(_content(each, "system"), _content(each, "user")) for each in conversations]
+        ranks = body.get("priority", [0] * len(conversations))
+        requests = [
+            EngineRequest(_content(each, "system"), _content(each, "user"), rank)
+            for each, rank in zip(conversations, ranks, strict=True)
+        ]
         length = body.get("max_tokens") or body.get("max_completion_tokens") or 256
         sampling = Sampling(
             body.get("model"), body.get("temperature", 1.0), length, body.get("seed"), _constraint(body)

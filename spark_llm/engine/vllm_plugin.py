@@ -97,13 +97,24 @@ class _Batch:
         self.messages = messages
         self.priority = priority
 
-    def requests(self, max_model_len: int) -> list[ChatCompletionRequest]:
-        """A copy of the shared request per conversation; validated once, as copying costs a tenth of it."""
+    def requests(self, max_model_len: int, *, by_priority: bool) -> list[ChatCompletionRequest]:
+        """A copy of the shared request per conversation; validated once, as copying costs a tenth of it.
+
+        Args:
+            max_model_len: of the engine, in tokens.
+            by_priority: False for an engine that was told to run with another policy; vLLM documents any
+                priority but 0 as an error there.
+        """
         # vLLM refuses to be asked for more than the whole context; here that just means "all there is".
         length = min(self.shared.max_tokens or max_model_len, max_model_len)
         return [
             self.shared.model_copy(
-                update={"messages": each, "priority": rank, "request_id": random_uuid(), "max_tokens": length}
+                update={
+                    "messages": each,
+                    "priority": rank * by_priority,
+                    "request_id": random_uuid(),
+                    "max_tokens": length,
+                }
             )
             for each, rank in zip(self.messages, self.priority, strict=True)
         ]
@@ -146,7 +157,8 @@ async def _answer(batch: _Batch, raw_request: Request) -> Response:
         return _refusal(400, "the model has no chat template")
     limit = serving.model_config.max_model_len
     most_chars = limit * getattr(serving.renderer.tokenizer, "max_chars_per_token", 1 << 40)
-    requests = batch.requests(limit)
+    config = serving.engine_client.vllm_config.scheduler_config
+    requests = batch.requests(limit, by_priority=config.policy == "priority")
     clock = raw_request.app.state.spark_llm_clock
 
     async def timed(request: ChatCompletionRequest) -> dict[str, Any]:

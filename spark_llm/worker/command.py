@@ -11,6 +11,7 @@ from pyspark.sql.types import DataType, IntegerType, LongType, StringType, Struc
 
 from spark_llm.conf import Conf, parse_conf
 from spark_llm.errors import engine_failed
+from spark_llm.worker.layout import Layout, parse_layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     MapArrow = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 
-SPEC_VERSION: Final = 1
+SPEC_VERSION: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +29,11 @@ class Call:
 
     Attributes:
         instruction: the constant instruction, None when it comes as a column.
-        field_names: names in prompt order, one per column ``f0`` … ``f{n-1}``.
+        field_names: names in written order, one per column ``f0`` … ``f{n-1}``.
         return_type: Spark type of the answer.
         seed: None when answers may differ from run to run.
         max_tokens: generated tokens at most, per answer.
+        layout: where the fields stand in the prompt.
     """
 
     instruction: str | None
@@ -41,13 +43,14 @@ class Call:
     temperature: float
     max_tokens: int
     seed: int | None
+    layout: Layout
 
 
 def load_command(spec_json: str) -> tuple[MapArrow, StructType]:
     """Returns the function that Spark's worker runs and the type of its rows: what the JVM's pickle calls.
 
     Args:
-        spec_json: ``{"version": 1, "call": {…}, "conf": {"spark.llm.…": "…"}}``.
+        spec_json: ``{"version": 2, "call": {…}, "conf": {"spark.llm.…": "…"}}``.
 
     Raises:
         SparkLLMError: a setting is wrong, or the jar and this package are of different releases.
@@ -81,6 +84,7 @@ def parse_spec(spec_json: str) -> tuple[Call, Conf]:
             temperature=float(call.get("temperature") or 0.0),
             max_tokens=int(call.get("max_tokens") or conf.integer("spark.llm.maxAnswerLen")),
             seed=call.get("seed"),
+            layout=parse_layout(call),
         ),
         conf,
     )

@@ -1,4 +1,4 @@
-"""Equal prompts of one task are asked once."""
+"""Equal questions of one task are asked once."""
 
 from __future__ import annotations
 
@@ -18,20 +18,23 @@ class Slot:
     """One question and, once its batch is answered, its outcome; shared by all rows that ask it.
 
     Attributes:
+        place: answers of the task that must be there before this one is, in sending order; -1: not planned.
         value: of the Spark type, None before the answer and after a failure.
         condition: error condition, None when all is well; ``message`` goes with it.
     """
 
-    __slots__ = ("condition", "message", "value")
+    __slots__ = ("condition", "message", "place", "value")
 
     def __init__(self) -> None:
+        self.place = -1
         self.value: Any = None
         self.condition: str | None = None
         self.message: str | None = None
 
 
 NOT_ASKED: Final = Slot()
-"""The outcome of rows that ask nothing: NULL."""
+"""The outcome of rows that ask nothing: NULL. It waits for no request."""
+NOT_ASKED.place = 0
 
 
 def applies(call: Call, conf: Conf) -> bool:
@@ -42,7 +45,7 @@ def applies(call: Call, conf: Conf) -> bool:
 class PromptTable:
     """The questions of one task, the least recently asked forgotten first.
 
-    Long prompts are kept as 128-bit digests, so the number of questions bounds the memory, not their length.
+    Long questions are kept as 128-bit digests: the number of questions bounds the memory, not their length.
 
     Args:
         capacity: questions kept, also while they wait for their answers.
@@ -52,9 +55,13 @@ class PromptTable:
         self._capacity = capacity
         self._slots: OrderedDict[str | bytes, Slot] = OrderedDict()
 
-    def find(self, user: str) -> tuple[Slot, bool]:
-        """Returns the slot of a user message, and whether it is new and therefore has to be asked."""
-        key = user if len(user) <= _LONG_CHARS else _digest(user)
+    def find(self, question: str) -> tuple[Slot, bool]:
+        """Returns the slot of a question, and whether it is new and therefore has to be asked.
+
+        Args:
+            question: any text that is equal for equal questions and for no others.
+        """
+        key = question if len(question) <= _LONG_CHARS else _digest(question)
         slot = self._slots.get(key)
         if slot is not None:
             self._slots.move_to_end(key)

@@ -12,7 +12,7 @@ from spark_llm.engine.fake_server import FakeServer
 from spark_llm.engine.http_batch import MOST_SENDS, HttpBatchClient
 from spark_llm.engine.reconnect import Reconnect
 from spark_llm.engine.state import EngineState, publish
-from spark_llm.engine.types import Constraint
+from spark_llm.engine.types import Constraint, EngineRequest
 from spark_llm.errors import SparkLLMError
 
 
@@ -82,6 +82,20 @@ def test_constraints_seed_and_errors_travel(serve, client, rows, sampling, const
     ]
     assert found[3].condition == "LLM_REQUEST_REJECTED"
     assert "spark.llm.fake.fail" in found[3].message
+
+
+def test_priorities_travel_whatever_their_size(serve, client, sampling):
+    seen = []
+
+    class Watched(FakeEngine):
+        def submit(self, requests, sampling):
+            seen.extend(request.priority for request in requests)
+            return super().submit(requests, sampling)
+
+    serve(Watched())
+    places = [0, 3, 2**62, 2**63 - 1]
+    client.submit([EngineRequest("", "q", place) for place in places], sampling()).result(10)
+    assert seen == places
 
 
 def test_many_submits_at_once(serve, client, rows, sampling):

@@ -13,7 +13,7 @@ from spark_llm.engine.fake_server import FakeServer
 from spark_llm.engine.openai_chat import OpenAIChatClient
 from spark_llm.engine.openai_form import response_format, unwrap
 from spark_llm.engine.retry import wait_s
-from spark_llm.engine.types import Constraint
+from spark_llm.engine.types import Constraint, EngineRequest
 from spark_llm.errors import SparkLLMError
 
 OK = {
@@ -61,6 +61,13 @@ def test_an_answer_with_its_usage(scripted_server, client_of, rows, sampling):
     assert (body["model"], body["seed"], body["max_tokens"], body["temperature"]) == ("m", 7, 32, 0.0)
     assert "chat_template_kwargs" not in body
     assert [message["role"] for message in body["messages"]] == ["system", "user"]
+
+
+def test_a_priority_stays_here(scripted_server, client_of, sampling):
+    # Servers without a priority queue refuse requests that have one.
+    server = scripted_server([good])
+    client_of(server).submit([EngineRequest("s", "u", 1_000_000)], sampling()).result(5)
+    assert "priority" not in json.dumps(server.seen[0][1:]).lower()
 
 
 def test_against_the_fake_server(rows, sampling):

@@ -1,4 +1,6 @@
+import json
 import threading
+import time
 
 import pyarrow as pa
 import pytest
@@ -9,34 +11,51 @@ from worker_helpers import StubEngine, answered, batch, run, spec
 from spark_llm.engine.types import EngineAnswer
 from spark_llm.errors import SparkLLMError, engine_failed
 from spark_llm.worker import clients, load_command
+from spark_llm.worker.planning import WindowPlanner
 
 CELLS = st.none() | st.sampled_from(["a", "b"]) | st.text(max_size=5)
 BATCHES = st.lists(st.lists(st.tuples(CELLS, CELLS), max_size=6), max_size=6)
+CONF = st.fixed_dictionaries(
+    {
+        "maxInFlightRows": st.integers(1, 20),
+        "planner.windowRows": st.integers(1, 30),
+        "dedup.enabled": st.booleans(),
+        "reorderRows.enabled": st.booleans(),
+        "reorderFields.enabled": st.booleans(),
+        "inFlight": st.sampled_from(["auto", "shared", "leader", "interleave"]),
+        "planner.policy": st.sampled_from(["default", "fixed", "tree", "ggr", "original"]),
+    }
+)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(BATCHES, st.integers(1, 20), st.booleans(), st.sampled_from([pa.string(), pa.large_string()]))
-def test_answers_come_back_in_input_order(engine, batches, window, dedup, kind):
-    stub = engine(lambda user: f"<{user}>", delay_s=0.003)
-    conf = {"spark.llm.maxInFlightRows": str(window), "spark.llm.dedup.enabled": str(dedup).lower()}
+def conf_of(values):
+    return {f"spark.llm.{key}": str(value).lower() for key, value in values.items()}
+
+
+def echo(user):
+    """The row of a message, whatever the order of its fields."""
+    return json.dumps(json.loads(user.removeprefix("q\n")), sort_keys=True)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(BATCHES, CONF, st.sampled_from([pa.string(), pa.large_string()]))
+def test_answers_come_back_in_input_order(engine, batches, conf, kind):
+    stub = engine(echo, delay_s=0.003)
     rows = run(
-        spec(conf=conf, instruction="q"), *[batch(*rows, kind=kind) if rows else _empty() for rows in batches]
+        spec(conf=conf_of(conf), instruction="q"),
+        *[batch(*rows, kind=kind) if rows else _empty() for rows in batches],
     )
-    cells = [row for rows in batches for row in rows]
-    users = [stub_user(row) for row in cells]
-    assert [row["value"] for row in rows] == [None if user is None else f"<{user}>" for user in users]
-    asked = [user for user in users if user is not None]
-    assert sorted(stub.users) == sorted(set(asked) if dedup else asked)
+    expected = [answer_to(row) for rows in batches for row in rows]
+    assert [row["value"] for row in rows] == expected
+    asked = [answer for answer in expected if answer is not None]
+    assert sorted(map(echo, stub.users)) == sorted(set(asked) if conf["dedup.enabled"] else asked)
     assert sum(row["requests"] for row in rows) == len(stub.users)
     assert sum(row["prompt_tokens"] for row in rows) == 10 * len(stub.users)
 
 
-def stub_user(row):
-    from worker_helpers import field_text
-
-    from spark_llm.prompts import Renderer
-
-    return Renderer(["city", "review"]).user("q", [*map(field_text, row)])
+def answer_to(row):
+    present = {name: value for name, value in zip(("city", "review"), row, strict=True) if value is not None}
+    return json.dumps(present, sort_keys=True) if present else None
 
 
 def _empty():
@@ -83,43 +102,57 @@ def test_ten_megabytes_and_odd_characters_pass(engine):
     assert len(stub.users[0]) > 10_000_000
 
 
-def test_several_batches_are_under_way_and_rows_are_bounded():
-    started, release, submitted = threading.Event(), threading.Event(), []
+class Gate(StubEngine):
+    """Answers nothing until it is opened."""
 
-    class Slow(StubEngine):
-        def submit(self, requests, sampling):
-            submitted.append(len(requests))
-            if len(submitted) == 3:
-                started.set()
-            return super().submit(requests, sampling)
+    def __init__(self):
+        super().__init__(lambda user: "x", delay_s=1)
+        self.open = threading.Event()
 
-        def _later(self, future, requests):
-            release.wait(5)
-            self._answer(future, requests)
+    def _later(self, future, requests):
+        self.open.wait(10)
+        self._answer(future, requests)
 
-    stub = Slow(lambda user: "x", delay_s=1)
-    read = []
+
+def until(condition):
+    end = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < end, "did not come to it"
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize(
+    ("conf", "same", "sent", "read"),
+    [
+        # Windows of one batch, then two; two of the second window's rows wait for room.
+        ({"maxInFlightRows": "4"}, False, 4, 3),
+        ({"maxInFlightRows": "12", "planner.windowRows": "1"}, False, 12, 7),
+        ({"maxInFlightRows": "6", "reorderRows.enabled": "false"}, False, 6, 4),
+        # Equal rows need one answer, and still no more than two windows of them are held.
+        ({"maxInFlightRows": "8", "planner.windowRows": "8"}, True, 1, 8),
+        # A batch has about 60 bytes: six of them are two windows.
+        ({"planner.windowRows": "1000", "planner.windowBytes": "150"}, False, 12, 6),
+    ],
+)
+def test_what_is_read_and_what_is_asked_is_bounded(monkeypatch, conf, same, sent, read):
+    gate, reads, results = Gate(), [], []
+    monkeypatch.setattr(clients, "client_for", lambda *_: gate)
 
     def reading():
-        for number in range(10):
-            read.append(number)
-            yield batch([f"{number}a", ""], [f"{number}b", ""])
+        for number in range(40):
+            reads.append(number)
+            yield batch(["a", "x"], ["a", "x"]) if same else batch([f"{number}a", "x"], [f"{number}b", "x"])
 
-    function, _ = load_command(spec(conf={"spark.llm.maxInFlightRows": "6"}))
-    old, clients.client_for = clients.client_for, lambda *_: stub
-    try:
-        results = []
-        thread = threading.Thread(target=lambda: results.extend(function(reading())), daemon=True)
-        thread.start()
-        assert started.wait(5)
-        thread.join(0.1)
-        # Three batches of two rows fill the window; the fourth has been read and waits.
-        assert (submitted, read, results) == ([2, 2, 2], [0, 1, 2, 3], [])
-        release.set()
-        thread.join(5)
-        assert len(results) == 10
-    finally:
-        clients.client_for = old
+    function, _ = load_command(spec(conf={f"spark.llm.{key}": value for key, value in conf.items()}))
+    thread = threading.Thread(target=lambda: results.extend(function(reading())), daemon=True)
+    thread.start()
+    until(lambda: len(gate.users) >= sent and len(reads) >= read)
+    thread.join(0.1)
+    assert (len(gate.users), len(reads), results) == (sent, read, [])
+    gate.open.set()
+    thread.join(10)
+    assert len(results) == 40
+    assert len(gate.users) == (1 if same else 80)
 
 
 def test_a_finished_batch_is_given_back_before_more_is_read(engine):
@@ -134,7 +167,22 @@ def test_a_finished_batch_is_given_back_before_more_is_read(engine):
     function, _ = load_command(spec())
     results = function(reading())
     next(results)
-    assert read == [0, 1]
+    assert read == [0]
+
+
+def test_windows_double_from_one_batch_on(engine, monkeypatch):
+    engine(lambda user: "x")
+    windows = []
+    plan = WindowPlanner.plan
+
+    def watched(self, questions, *rest):
+        windows.append(len(questions))
+        return plan(self, questions, *rest)
+
+    monkeypatch.setattr(WindowPlanner, "plan", watched)
+    batches = [batch([f"{number}", "a"], [f"{number}", "b"]) for number in range(30)]
+    run(spec(conf={"spark.llm.planner.windowRows": "16"}), *batches)
+    assert windows == [2, 4, 8, 16, 16, 14]
 
 
 def test_what_is_under_way_is_cancelled_when_nobody_wants_it():
@@ -160,7 +208,7 @@ def test_what_is_under_way_is_cancelled_when_nobody_wants_it():
         results.close()
     finally:
         clients.client_for = old
-    assert cancelled == [True]
+    assert cancelled == [True, True]
 
 
 def test_a_refused_row_is_a_row_with_a_condition(engine):
@@ -206,8 +254,8 @@ def test_a_lost_answer_is_an_engine_failure(monkeypatch, engine):
 
 
 def test_another_release_of_the_jar_is_told():
-    with pytest.raises(SparkLLMError, match="the jar speaks version 2"):
-        load_command('{"version": 2}')
+    with pytest.raises(SparkLLMError, match="the jar speaks version 3"):
+        load_command('{"version": 3}')
 
 
 def test_a_wrong_setting_is_told():

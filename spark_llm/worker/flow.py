@@ -1,0 +1,227 @@
+"""What a task holds between reading a batch and giving it back.
+
+    add ─► window  ─ plan ─► unsent ─ send ─► in flight ─ wait ─► slots ─► give_back
+           rows read,        requests in      slices of the      answers
+           not planned       plan order       plan, oldest first
+
+Rows read and not given back are at most two windows (spark.llm.planner.windowRows and windowBytes), or one
+window and spark.llm.maxInFlightRows where that is more; one batch may come on top. Prompts exist only for
+what is in flight: they are rendered slice by slice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
+
+from spark_llm.engine.types import EngineRequest, Sampling
+from spark_llm.errors import SparkLLMError, engine_failed, output_invalid
+from spark_llm.prompts import system_for
+from spark_llm.worker import clients
+from spark_llm.worker.answer import AnswerParser
+from spark_llm.worker.command import result_type
+from spark_llm.worker.constraint import constraint_of
+from spark_llm.worker.engine_traits import EngineTraits, traits_of
+from spark_llm.worker.planning import WindowPlanner
+from spark_llm.worker.priority import GroupPriority, monotonic_us
+from spark_llm.worker.questions import Questions
+from spark_llm.worker.result import ResultWriter
+from spark_llm.worker.scalar import Invalid
+from spark_llm.worker.zone import zone_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from concurrent.futures import Future
+
+    import pyarrow as pa
+
+    from spark_llm.conf import Conf
+    from spark_llm.engine.types import EngineAnswer
+    from spark_llm.planner import RowOrder
+    from spark_llm.worker.command import Call
+    from spark_llm.worker.dedup import Slot
+    from spark_llm.worker.planning import Planned
+    from spark_llm.worker.questions import Batch, Question
+
+# Requests handed to the client together: enough to cost little each, few enough to keep the engine busy while
+# the oldest are waited for.
+MOST_SLICE: Final = 256
+
+
+class Slice(NamedTuple):
+    """Questions under way, and the engine's answers to come."""
+
+    asked: list[Question]
+    future: Future[list[EngineAnswer]]
+
+
+class Flow:
+    """The way of one task's rows; see the module.
+
+    Args:
+        call: what is asked.
+        conf: checked settings.
+        environ: where the executor's engine is.
+        order_table: see `WindowPlanner`.
+        now_us: see `GroupPriority`.
+    """
+
+    def __init__(
+        self,
+        call: Call,
+        conf: Conf,
+        environ: Mapping[str, str],
+        order_table: Callable[..., RowOrder] | None = None,
+        now_us: Callable[[], int] = monotonic_us,
+    ) -> None:
+        self._call, self._conf, self._environ = call, conf, environ
+        self._system = system_for(conf)
+        self._questions = Questions(call, conf)
+        self._planner = WindowPlanner(call, conf, order_table)
+        self._parse = AnswerParser(call.return_type, zone_of(conf.time_zone), call.max_tokens)
+        self._writer = ResultWriter(result_type(call.return_type))
+        self._type_name = call.return_type.simpleString().upper()
+        self._sampling = Sampling(
+            call.model, call.temperature, call.max_tokens, call.seed, constraint_of(call.return_type)
+        )
+        self._most_rows = conf.integer("spark.llm.planner.windowRows")
+        self._most_bytes = conf.integer("spark.llm.planner.windowBytes")
+        self._most_in_flight = conf.integer("spark.llm.maxInFlightRows")
+        self._priority = GroupPriority(self._most_in_flight, now_us)
+        # The first answers, and those that a LIMIT needs, come after one batch; then windows double.
+        self._target_rows = 1
+        self._held: deque[Batch] = deque()
+        self._held_rows = self._held_bytes = 0
+        self._window: list[Batch] = []
+        self._new: list[Question] = []
+        self._window_rows = self._window_bytes = 0
+        self._unsent: deque[Planned] = deque()
+        self._under_way: deque[Slice] = deque()
+        self._in_flight = self._planned = self._answered = 0
+        self._waited_s = 0.0
+        self._engine: EngineTraits | None = None
+
+    @property
+    def full(self) -> bool:
+        """Whether an answer must come before more may be read."""
+        if not self._under_way:
+            return False
+        most_rows = self._most_rows + max(self._most_rows, self._most_in_flight)
+        return bool(self._unsent) or self._held_rows >= most_rows or self._held_bytes >= 2 * self._most_bytes
+
+    @property
+    def empty(self) -> bool:
+        """Whether all rows that were read have been given back."""
+        return not self._held
+
+    def add(self, record_batch: pa.RecordBatch) -> None:
+        """Takes a batch that has rows; plans the window when it is full."""
+        batch, new = self._questions.read(record_batch)
+        self._held.append(batch)
+        self._held_rows += len(batch.slots)
+        self._held_bytes += batch.bytes
+        if batch.place >= 0:
+            return  # nothing of it has to be planned
+        self._window.append(batch)
+        self._new += new
+        self._window_rows += len(batch.slots)
+        self._window_bytes += batch.bytes
+        if self._window_rows >= self._target_rows or self._window_bytes >= self._most_bytes:
+            self.close_window()
+
+    def close_window(self) -> None:
+        """Plans what was gathered and sends as much of it as may be in flight."""
+        window, self._window = self._window, []
+        questions, self._new = self._new, []
+        if self._planner.reorders:
+            self._target_rows = min(2 * self._window_rows, self._most_rows)
+        self._window_rows = self._window_bytes = 0
+        if questions:
+            self._engine = self._engine or traits_of(self._conf, self._call.model)
+            for request in self._planner.plan(questions, self._engine):
+                self._planned += 1
+                request.question.slot.place = self._planned
+                self._unsent.append(request)
+        for batch in window:
+            batch.look()
+        self._send()
+
+    def wait(self) -> None:
+        """Waits for the oldest slice and sends what there is room for."""
+        self._take(self._under_way.popleft())
+        self._send()
+
+    def give_back(self) -> Iterator[pa.RecordBatch]:
+        """Yields the rows of the oldest batches, as far as they are done."""
+        while self._under_way and self._under_way[0].future.done():
+            self.wait()
+        while self._held and 0 <= self._held[0].place <= self._answered:
+            batch = self._held.popleft()
+            self._held_rows -= len(batch.slots)
+            self._held_bytes -= batch.bytes
+            waited_ms, self._waited_s = round(self._waited_s * 1000), 0.0
+            yield self._writer.write(batch.slots, batch.answers, waited_ms)
+
+    def cancel(self) -> None:
+        """Drops what is under way: nobody waits for it."""
+        for each in self._under_way:
+            each.future.cancel()
+
+    def _send(self) -> None:
+        most = min(MOST_SLICE, max(1, self._most_in_flight // 4))
+        while self._unsent:
+            count = min(most, len(self._unsent))
+            if self._in_flight + count > self._most_in_flight:
+                return
+            taken = [self._unsent.popleft() for _ in range(count)]
+            # The engine is reached for the first question only: a partition without one needs none.
+            client = clients.client_for(self._conf, self._environ)
+            future = client.submit(self._requests(taken), self._sampling)
+            self._under_way.append(Slice([each.question for each in taken], future))
+            self._in_flight += count
+
+    def _requests(self, taken: list[Planned]) -> list[EngineRequest]:
+        system, rank = self._system, self._priority.of
+        moved = self._engine is not None and self._engine.mode != "shared"
+        requests = []
+        for question, form, sources, group in taken:
+            # Rows without a message are no questions.
+            user = cast("str", form.user(question.instruction, question.texts, sources))
+            # Rows that were moved away from their group are served where they were put.
+            requests.append(EngineRequest(system, user, rank(question.slot.place if moved else group)))
+        return requests
+
+    def _take(self, done: Slice) -> None:
+        """Waits for a slice and fills its slots; slices are taken in the order in which they were sent."""
+        asked, future = done
+        started = time.monotonic()
+        try:
+            answers = future.result()
+        except Exception as error:
+            clients.forget(self._conf, self._environ)
+            if isinstance(error, SparkLLMError):
+                raise
+            raise engine_failed(f"{type(error).__name__}: {error}") from error
+        self._waited_s += time.monotonic() - started
+        if len(answers) != len(asked):
+            raise engine_failed(f"{len(asked)} prompts were sent and {len(answers)} answers came back")
+        refused = False
+        for question, answer in zip(asked, answers, strict=True):
+            question.batch.answers[question.row] = answer
+            self._fill(question.slot, answer)
+            refused = refused or answer.condition is not None
+        self._in_flight -= len(asked)
+        self._answered += len(asked)
+        if refused:
+            self._questions.forget_failed()
+
+    def _fill(self, slot: Slot, answer: EngineAnswer) -> None:
+        if answer.condition is not None or answer.text is None:
+            slot.condition, slot.message = answer.condition or "LLM_REQUEST_REJECTED", answer.message
+            return
+        try:
+            slot.value = self._parse(answer.text, answer.finish_reason)
+        except Invalid as reason:
+            error = output_invalid(self._type_name, answer.text, str(reason))
+            slot.condition, slot.message = error.condition, error.message
