@@ -48,7 +48,7 @@ else
   say "installing Spark $spark and the test tools${first:+, about 450 MB to fetch}"
   pins=$venv/constraints.txt
   cat requirements/cpu.lock requirements/dev.lock | grep -v '^pyspark==' >"$pins"
-  pip -c "$pins" "pyspark==$spark" pyarrow pandas numpy httpx pytest hypothesis hatchling editables \
+  pip -c "$pins" "pyspark==$spark" pyarrow pandas numpy numba httpx pytest hypothesis hatchling editables \
     grpcio grpcio-status googleapis-common-protos zstandard
 fi
 

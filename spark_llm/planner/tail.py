@@ -1,0 +1,170 @@
+"""After the last shared cell: which field comes next, and in which order the rows of a group stand.
+
+No whole cell is shared any more, but the name of the next field is, and often the start of its text. So the fields
+left over stand in one order for the whole table, the one whose name and common start are longest first, and the rows
+of a group are sorted by that text.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numba import njit
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from spark_llm.planner.encode import Encoded
+    from spark_llm.planner.reduce_fields import Reduced
+
+_PAIRS: Final = 256
+_CHARS_PER_TOKEN: Final = 4
+
+
+def tail_rank(encoded: Encoded, seed: int) -> NDArray[np.int16]:
+    """Returns all fields, the best to follow the last shared cell first; int16 (n_fields,)."""
+    rows, fields = encoded.ids.shape
+    draw = np.random.default_rng(seed)
+    pairs = draw.integers(0, max(rows, 1), (2, _PAIRS)) if rows else np.zeros((2, 0), np.int64)
+    worth = np.zeros(fields)
+    for place in range(fields):
+        left, right = encoded.ids[pairs[0], place], encoded.ids[pairs[1], place]
+        differ = encoded.sort_keys[left] ^ encoded.sort_keys[right]
+        # equal leading bytes of two 8-byte starts
+        common = 8 - np.ceil(np.log2(differ.astype(np.float64) + 1) / 8)
+        equal = left == right
+        tokens = np.where(
+            equal, encoded.weights_tokens[left] - encoded.name_tokens[place], common / _CHARS_PER_TOKEN
+        )
+        worth[place] = encoded.name_tokens[place] + (tokens.mean() if rows else 0.0)
+    return np.argsort(-worth, kind="stable").astype(np.int16)
+
+
+def full_orders(
+    reduced: Reduced, orders: NDArray[np.int16], fixed: NDArray[np.int16], rank: NDArray[np.int16]
+) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+    """Returns orders of all fields, int16 (n_rows, n_fields), and how many of them lead, int16 (n_rows,)."""
+    members = [place for group in reduced.members for place in group]
+    bounds = np.cumsum([0, *map(len, reduced.members)])
+    return _full(  # type: ignore[no-any-return]
+        orders,
+        fixed,
+        np.array(members, np.int16),
+        bounds.astype(np.int64),
+        np.array(reduced.leading, np.int16),
+        np.array(reduced.last, np.int16),
+        rank,
+    )
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _full(  # noqa: PLR0913  a kernel
+    orders: Any, fixed: Any, members: Any, bounds: Any, leading: Any, last: Any, rank: Any
+) -> Any:
+    count, fields = len(fixed), len(rank)
+    full, lead = np.empty((count, fields), np.int16), np.empty(count, np.int16)
+    placed = np.empty(fields, np.bool_)
+    for at in range(count):
+        if at and fixed[at] == fixed[at - 1] and (orders[at] == orders[at - 1]).all():
+            full[at], lead[at] = full[at - 1], lead[at - 1]
+            continue
+        placed[:] = False
+        write = 0
+        for field in leading:
+            full[at, write] = field
+            placed[field] = True
+            write += 1
+        for nth in range(fixed[at]):
+            for place in range(bounds[orders[at, nth]], bounds[orders[at, nth] + 1]):
+                full[at, write] = members[place]
+                placed[members[place]] = True
+                write += 1
+        lead[at] = write
+        for field in last:
+            placed[field] = True
+        for field in rank:
+            if not placed[field]:
+                full[at, write] = field
+                write += 1
+        for field in last:
+            full[at, write] = field
+            write += 1
+    return full, lead
+
+
+def sorted_within_groups(
+    cells: NDArray[np.int32], full: NDArray[np.int16], lead: NDArray[np.int16], sort_keys: NDArray[np.uint64]
+) -> NDArray[np.int64]:
+    """Returns positions, int64 (n_rows,): groups stay where they are, their rows go by the text after the lead.
+
+    Args:
+        cells: int32 (n_rows, n_fields); ids in execution order, under the names the model sees.
+        full: int16 (n_rows, n_fields); fields in prompt order.
+        lead: int16 (n_rows,); how many of them lead.
+        sort_keys: uint64 (n_ids,).
+    """
+    groups, keys = _leaf_keys(cells, full, lead, sort_keys)
+    return np.lexsort((keys, groups))
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _leaf_keys(cells: Any, full: Any, lead: Any, sort_keys: Any) -> Any:
+    count, fields = full.shape
+    groups, keys = np.zeros(count, np.int64), np.zeros(count, np.uint64)
+    for at in range(count):
+        if at:
+            same = lead[at] == lead[at - 1]
+            nth = 0
+            while same and nth < lead[at]:
+                field = full[at, nth]
+                same = full[at - 1, nth] == field and cells[at, field] == cells[at - 1, field]
+                nth += 1
+            groups[at] = groups[at - 1] + (0 if same else 1)
+        if lead[at] < fields:
+            keys[at] = sort_keys[cells[at, full[at, lead[at]]]]
+    return groups, keys
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def leading_groups(cells: Any, full: Any, skip: Any) -> Any:
+    """int32 (n_rows,): a new number where the request before differs in its first `skip` + 1 cells."""
+    count, fields = full.shape
+    groups = np.zeros(count, np.int32)
+    for at in range(1, count):
+        same = True
+        for nth in range(min(skip + 1, fields)):
+            field = full[at, nth]
+            same = same and full[at - 1, nth] == field and cells[at - 1, field] == cells[at, field]
+        groups[at] = groups[at - 1] + (0 if same else 1)
+    return groups
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def distinct_orders(full: Any) -> Any:
+    """The distinct rows of `full`, int16 (n_orders, n_fields), and for each row which one it is, int32 (n_rows,)."""
+    count, fields = full.shape
+    size = 1
+    while size < 2 * count + 2:
+        size *= 2
+    places = np.full(size, -1, np.int32)
+    sources, index, found = np.empty(count, np.int64), np.empty(count, np.int32), 0
+    for at in range(count):
+        if at and (full[at] == full[at - 1]).all():
+            index[at] = index[at - 1]
+            continue
+        mix = np.uint64(1469598103934665603)
+        for nth in range(fields):
+            mix = (mix ^ np.uint64(full[at, nth] + 1)) * np.uint64(1099511628211)
+        place = np.int64(mix >> np.uint64(20)) & (size - 1)
+        while places[place] >= 0 and not (full[sources[places[place]]] == full[at]).all():
+            place = (place + 1) & (size - 1)
+        if places[place] < 0:
+            places[place] = found
+            sources[found] = at
+            found += 1
+        index[at] = places[place]
+    orders = np.empty((found, fields), np.int16)
+    for nth in range(found):
+        orders[nth] = full[sources[nth]]
+    return orders, index
