@@ -14,8 +14,8 @@ from spark_llm.analyze.duplicates import DuplicateCounter, DuplicateReport
 from spark_llm.analyze.fields import FieldCounter, FieldReport, reused_by_field
 from spark_llm.analyze.orders import Requests, as_written, from_plan
 from spark_llm.analyze.squares import squared_length
-from spark_llm.analyze.tokenizer import Tokenizer, counter
-from spark_llm.analyze.tree import PrefixTree, prefix_tree
+from spark_llm.analyze.tokenizer import Tokenizer
+from spark_llm.analyze.tree import CLOSER_REQUESTS, PrefixTree, prefix_tree, typical_window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     from spark_llm.analyze.read import Source
 
 WRITTEN: Final = "as written"
-FIXED: Final = "best fixed order"
+FIXED: Final = "fixed order"
 PLANNED: Final = "planned"
 DISTINCT: Final = "planned, equal rows once"
 _SHOWN_FIELDS: Final = 6
+_OFTEN_SHARE: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,24 @@ class OrderReport:
 
 @dataclass(slots=True)
 class Analysis:
-    """What `spark-llm analyze` found; the trees are of the first chunk."""
+    """What `spark-llm analyze` found.
+
+    Attributes:
+        table: file name.
+        rows: its rows.
+        fields: the call's fields, in written order.
+        question: what would be asked.
+        counted: how tokens are counted.
+        head_tokens: tokens before the first field.
+        chunks: parts that were planned by themselves.
+        orders: what each order costs, by name.
+        field_reports: what each field holds.
+        duplicates: what asking equal questions once saves.
+        method: the planner's method that won.
+        reason: why rows and fields are as they came; empty when they are not.
+        trees: prefix trees of the first chunk, as written and as planned.
+        closer: some requests in a row of the plan, where there are more than fit in a picture.
+    """
 
     table: str
     rows: int
@@ -114,6 +132,7 @@ class Analysis:
     method: str = ""
     reason: str = ""
     trees: dict[str, PrefixTree] = field(default_factory=dict)
+    closer: PrefixTree | None = None
 
     @property
     def shareable_tokens(self) -> int:
@@ -199,7 +218,7 @@ def _add_orders(
     question = found.question
     kept: dict[str, Any] = {
         "first": question.first, "last": question.last, "instruction_tokens": cells.head_tokens,
-        "block_tokens": question.block_tokens, "count_tokens": counter(tokenizer),
+        "block_tokens": question.block_tokens, "count_tokens": tokenizer.counter(), "null_is_left_out": True,
     }  # fmt: skip
     fixed = order_table(table, policy="fixed", **kept)
     plan = order_table(
@@ -227,7 +246,12 @@ def _add_orders(
             reused_by_field(tokens, reused, cells.head_tokens, requests.orders[requests.order_index]),
         )
         if name in {WRITTEN, PLANNED} and name not in found.trees:
-            found.trees[name] = prefix_tree(cells, requests, blocks, reused)
+            # the written order is drawn at half the width
+            share = 1 / 4 if name == WRITTEN else 1 / 8
+            found.trees[name] = prefix_tree(cells, requests, blocks, reused, None, share)
+        if name == PLANNED and found.closer is None and len(requests.rows) > CLOSER_REQUESTS:
+            window = typical_window(cells, requests, blocks, reused)
+            found.closer = prefix_tree(cells, requests, blocks, reused, window)
     return planned
 
 
@@ -240,4 +264,5 @@ def _most_used(fields: Sequence[str], requests: Requests) -> str:
     if len(requests.orders) == 1:
         return shown
     share = counts[top] / max(len(requests.rows), 1)
-    return f"{len(requests.orders):,} orders; for {share:.0%} of the requests {shown}"
+    often = f" ({100 * share:.0f} % of the requests)" if share >= _OFTEN_SHARE else ""
+    return f"{len(requests.orders):,} field orders, most often {shown}{often}"

@@ -16,6 +16,7 @@ from spark_llm.analyze.analysis import FIXED, PLANNED, WRITTEN
 from spark_llm.analyze.bars import order_bars, share_bar
 from spark_llm.analyze.icicle import icicle
 from spark_llm.analyze.markup import data_table, el, page
+from spark_llm.analyze.tree import CLOSER_REQUESTS
 from spark_llm.analyze.wording import percent, share, short
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _WIDE_PX: Final = 880
 _NARROW_PX: Final = 460
+_FULL_PX: Final = 1336
 _MAX_NODES: Final = 40
 
 
@@ -95,10 +97,19 @@ def _trees(analysis: Analysis) -> Element:
            "height the field's share of them. Coloured is what the cache already holds, grey what is computed."
            + chunk, class_="quiet"),
         pair,
+        _closer(analysis),
         data_table("Levels of both trees", ["order", "level", "field", "tokens", "of all", "reused", "share"], rows, 3),
         el("details", el("summary", f"The {len(nodes)} largest nodes of the planned tree"),
            data_table("Nodes", ["field", "value", "requests", "tokens", "reused"], nodes, 2)) if nodes else None,
     )  # fmt: skip
+
+
+def _closer(analysis: Analysis) -> Element | None:
+    if analysis.closer is None:
+        return None
+    title = f"A closer look: {CLOSER_REQUESTS} planned requests in a row, which reuse about as much as all do"
+    picture = el("div", icicle(analysis.closer, _FULL_PX, title), class_="scroll")
+    return el("div", el("h3", title), picture, class_="closer")
 
 
 def _fields(analysis: Analysis) -> Element:

@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 GUTTER_PX: Final = 148
 LINE_PX: Final = 24
 HEIGHT_PX: Final = 440
-_CHAR_PX: Final = 6.1
+_CHAR_PX: Final = 6.4
+_BOLD_PX: Final = 7.4
 _PAD_PX: Final = 4
-_LEAST_LABEL_PX: Final = 26
+_LEADING_PX: Final = 14
+_LEAST_LABEL_PX: Final = 32
 _TITLE_CHARS: Final = 160
 
 
@@ -58,7 +60,7 @@ def _level_name(level: Level, top: float, height: float, total: int) -> Element:
     found = el("g", el("title", f"{level.name}: {level.tokens:,} tokens, {share(level.reused_tokens, level.tokens)} reused"))
     middle = top + height / 2
     two = height >= 2 * LINE_PX
-    name = fitted(level.name, GUTTER_PX - 3 * _PAD_PX)
+    name = fitted(level.name, (GUTTER_PX - 3 * _PAD_PX) * _CHAR_PX / _BOLD_PX)
     found.append(
         el("text", name, x=GUTTER_PX - 2 * _PAD_PX, y=middle + (-3 if two else 4), class_="level", text_anchor="end")
     )
@@ -72,7 +74,10 @@ def _level_name(level: Level, top: float, height: float, total: int) -> Element:
 
 def _node(node: Node, level: Level, top: float, height: float, width_px: int) -> Element:
     left, width = GUTTER_PX + node.begin * width_px, (node.end - node.begin) * width_px
-    reused = node.reused_tokens / node.tokens if node.tokens else 0.0
+    if not node.tokens:
+        # nulls take no place in the prompt
+        return el("g", el("title", _title(node, level)), _part("empty", left, top, max(width - 0.8, 0.2), height))
+    reused = node.reused_tokens / node.tokens
     computed_px = width * (1 - reused)
     found = el("g", el("title", _title(node, level)))
     gap = 0.8 if width > 2 else 0.0
@@ -85,16 +90,14 @@ def _node(node: Node, level: Level, top: float, height: float, width_px: int) ->
         if reused >= 0.5
         else ("on-computed", left, computed_px - gap)
     )
-    label = fitted(node.label, room - 2 * _PAD_PX)
-    if label and room >= _LEAST_LABEL_PX:
+    lines = wrapped(node.label, room - 2 * _PAD_PX, int((height - 6) // _LEADING_PX) or 1)
+    if lines and room >= _LEAST_LABEL_PX:
+        first = (height - _LEADING_PX * len(lines)) / 2 + 10
+        texts = [
+            el("text", line, x=_PAD_PX, y=first + _LEADING_PX * at, class_=kind) for at, line in enumerate(lines)
+        ]
         # an inner viewport cuts whatever the estimate of the text's width got wrong
-        found.append(
-            el(
-                "svg",
-                el("text", label, x=_PAD_PX, y=height / 2 + 4, class_=kind),
-                x=start, y=top, width=room - 1, height=height,
-            )
-        )  # fmt: skip
+        found.append(el("svg", *texts, x=start, y=top, width=room - 1, height=height))
     return found
 
 
@@ -111,12 +114,34 @@ def _title(node: Node, level: Level) -> str:
     )
 
 
+def wrapped(text: str, room_px: float, most: int) -> list[str]:
+    """Returns the text on at most ``most`` lines, the last one cut; no line where not even a word fits."""
+    words = " ".join(text.split()).split(" ")
+    if words[0] == "…":
+        return [line for line in [fitted(text, room_px)] if line]
+    lines: list[str] = []
+    while words and len(lines) < most - 1:
+        line = words[0]
+        if fitted(line, room_px) != line:
+            break
+        count = 1
+        while count < len(words) and fitted(f"{line} {words[count]}", room_px) == f"{line} {words[count]}":
+            line += f" {words[count]}"
+            count += 1
+        lines.append(line)
+        words = words[count:]
+    rest = fitted(" ".join(words), room_px) if words else ""
+    return [*lines, rest] if rest else lines
+
+
 def fitted(text: str, room_px: float) -> str:
     """Returns as much of the text as fits on one line, or nothing where that would be no word."""
     line = " ".join(text.split())
+    if line.startswith("… ") and len(line) * _CHAR_PX > room_px:
+        return ""
     used = 0.0
     for at, char in enumerate(line):
         used += 2 * _CHAR_PX if unicodedata.east_asian_width(char) in {"W", "F"} else _CHAR_PX
         if used > room_px:
-            return line[: at - 1].rstrip() + "…" if at > 2 else ""
+            return line[: at - 1].rstrip() + "…" if at > 4 else ""
     return line

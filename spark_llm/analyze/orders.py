@@ -38,6 +38,15 @@ class Requests:
         """Returns the slots for compiled code: no rows at all where nothing moves."""
         return np.zeros((0, self.orders.shape[1]), np.int64) if self.slots is None else self.slots
 
+    def slice(self, begin: int, end: int) -> Requests:
+        """Returns the requests from ``begin`` to before ``end``."""
+        return replace(
+            self,
+            rows=self.rows[begin:end],
+            order_index=self.order_index[begin:end],
+            slots=None if self.slots is None else self.slots[begin:end],
+        )
+
     def without_duplicates(self, ids: NDArray[np.int32]) -> Requests:
         """Returns the requests that ask something for the first time; ``ids`` are those of the cells."""
         keep = np.zeros(len(self.rows), np.bool_)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from spark_llm.planner.encode import CountTokens
+
 ESTIMATE_NOTE: Final = "estimated, within some 6 % of a vocabulary of 100,000; --tokenizer FILE counts exactly"
 
 
@@ -39,6 +41,10 @@ class Tokenizer(Protocol):
 
     note: str
 
+    def counter(self) -> CountTokens | None:
+        """Returns what `order_table` takes for its ``count_tokens``."""
+        ...
+
     def encode(self, texts: Sequence[str]) -> TokenIds:
         """Returns the tokens of each text."""
         ...
@@ -48,6 +54,10 @@ class EstimatedTokenizer:
     """Tokens by rules, without a vocabulary."""
 
     note = ESTIMATE_NOTE
+
+    def counter(self) -> CountTokens | None:
+        """Returns None: the planner estimates by the same rules."""
+        return None
 
     def encode(self, texts: Sequence[str]) -> TokenIds:
         """Returns one id per piece: a hash of its bytes."""
@@ -86,6 +96,14 @@ class FileTokenizer:
             ) from error
         self.note = f"exact, by {file}"
 
+    def counter(self) -> CountTokens | None:
+        """Returns the count of tokens per text."""
+
+        def count(texts: pa.Array) -> NDArray[np.int64]:
+            return np.diff(self.encode([text or "" for text in texts.to_pylist()]).offsets)
+
+        return count
+
     def encode(self, texts: Sequence[str]) -> TokenIds:
         """Returns the ids of the vocabulary, without special tokens."""
         found = self._library.encode_batch_fast(list(texts), add_special_tokens=False)
@@ -93,15 +111,6 @@ class FileTokenizer:
         parts = [np.asarray(entry.ids, np.uint32) for entry in found]
         np.cumsum([len(part) for part in parts], out=offsets[1:])
         return TokenIds(np.concatenate(parts) if parts else np.zeros(0, np.uint32), offsets)
-
-
-def counter(tokenizer: Tokenizer) -> Any:
-    """Returns the function that `order_table` takes for its ``count_tokens``: an Arrow array to counts."""
-
-    def count(texts: pa.Array) -> NDArray[np.int64]:
-        return np.diff(tokenizer.encode([text or "" for text in texts.to_pylist()]).offsets)
-
-    return count
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

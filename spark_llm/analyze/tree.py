@@ -10,6 +10,7 @@ under the same parent. What of a node was computed (▒) and what was reused (�
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
     from spark_llm.analyze.orders import Requests
 
 MAX_LEVELS: Final = 10
-MIN_SHARE: Final = 1 / 320
-_LABEL_CHARS: Final = 160
+MIN_SHARE: Final = 1 / 180
+MAX_FOLDED_SHARE: Final = 1 / 8
+CLOSER_REQUESTS: Final = 60
+_LABEL_CHARS: Final = 400
 _ONE_NAME_SHARE: Final = 0.9
 
 
@@ -39,7 +42,7 @@ class Node:
     Attributes:
         begin: where it begins, as a share of all prompt tokens.
         end: where it ends.
-        label: the value they share, ``field: value`` where the level mixes fields, or ``… n more``.
+        label: the value they share, ``value · field`` where the level mixes fields, or ``… n more``.
         runs: how many runs it stands for.
         requests: how many requests.
         tokens: their tokens at this level.
@@ -87,8 +90,8 @@ def prefix_tree(
     requests: Requests,
     blocks: Blocks,
     reused: NDArray[np.int64],
-    max_levels: int = MAX_LEVELS,
-    min_share: float = MIN_SHARE,
+    window: tuple[int, int] | None = None,
+    max_folded_share: float = MAX_FOLDED_SHARE,
 ) -> PrefixTree:
     """Returns the tree of requests in execution order.
 
@@ -97,9 +100,11 @@ def prefix_tree(
         requests: the order.
         blocks: its blocks.
         reused: int64 (n_requests,), leading tokens found in the cache.
-        max_levels: fields further down are drawn as one level.
-        min_share: nodes narrower than this share of the width are folded.
+        window: only these requests, first and one past the last; None for all.
+        max_folded_share: folded nodes are no wider than this share of the width, or as wide as their parent.
     """
+    begin, end = window or (0, len(requests.rows))
+    requests, prompt_tokens, reused = requests.slice(begin, end), blocks.prompt_tokens[begin:end], reused[begin:end]
     count, fields = len(requests.rows), cells.ids.shape[1]
     places = requests.orders[requests.order_index]
     columns = places if requests.slots is None else np.take_along_axis(requests.slots, places, axis=1)
@@ -108,10 +113,10 @@ def prefix_tree(
     tokens[:, -1] += cells.tail_tokens
     taken = reused_by_level(tokens, reused, cells.head_tokens)
     edges = np.zeros(count + 1, np.int64)
-    np.cumsum(blocks.prompt_tokens, out=edges[1:])
+    np.cumsum(prompt_tokens, out=edges[1:])
     head = np.full(count, cells.head_tokens, np.int64)
     parents = np.zeros(1, np.int64)
-    whole = _Strip(edges, min_share, head, np.minimum(reused, head))
+    whole = _Strip(edges, max_folded_share, head, np.minimum(reused, head))
     levels = [
         Level(
             "instruction", False, int(head.sum()), int(whole.reused.sum()),
@@ -120,21 +125,40 @@ def prefix_tree(
     ]  # fmt: skip
     changed = np.zeros(count, np.bool_)
     changed[:1] = True
-    last = fields if fields <= max_levels else max_levels - 1
+    last = fields if fields <= MAX_LEVELS else MAX_LEVELS - 1
     for at in range(last):
         here = ids[:, at].astype(np.int64) * fields + places[:, at]
         changed = changed | np.concatenate([[True], here[1:] != here[:-1]])
         name, mixed = _name(cells.fields, places[:, at])
-        strip = _Strip(edges, min_share, tokens[:, at], taken[:, at])
+        strip = _Strip(edges, max_folded_share, tokens[:, at], taken[:, at])
         nodes, parents = strip.fold(changed, parents, _Labels(cells, ids[:, at], places[:, at], mixed))
         levels.append(Level(name, mixed, int(tokens[:, at].sum()), int(taken[:, at].sum()), nodes))
     if last < fields:
         rest, rest_taken = tokens[:, last:].sum(axis=1), taken[:, last:].sum(axis=1)
         here = np.concatenate([[True], (ids[1:, last:] != ids[:-1, last:]).any(axis=1)])
-        nodes, _ = _Strip(edges, min_share, rest, rest_taken).fold(changed | here, parents, None)
+        nodes, _ = _Strip(edges, max_folded_share, rest, rest_taken).fold(changed | here, parents, None)
         name = f"… {fields - last} more fields"
         levels.append(Level(name, True, int(rest.sum()), int(rest_taken.sum()), nodes))
     return PrefixTree(tuple(levels), int(edges[-1]))
+
+
+def typical_window(
+    cells: Cells, requests: Requests, blocks: Blocks, reused: NDArray[np.int64]
+) -> tuple[int, int]:
+    """Returns `CLOSER_REQUESTS` requests in a row that reuse about as much as all do.
+
+    They begin where the first field changes, so that the picture begins with a whole group.
+    """
+    first = requests.orders[requests.order_index, 0]
+    here = cells.ids[requests.rows, first].astype(np.int64) * cells.ids.shape[1] + first
+    starts = np.flatnonzero(np.concatenate([[True], here[1:] != here[:-1]]))
+    starts = starts[starts + CLOSER_REQUESTS <= len(here)]
+    if not len(starts):
+        return 0, min(CLOSER_REQUESTS, len(here))
+    hit, sent = (np.concatenate([[0], np.cumsum(values)]) for values in (reused, blocks.prompt_tokens))
+    shares = (hit[starts + CLOSER_REQUESTS] - hit[starts]) / (sent[starts + CLOSER_REQUESTS] - sent[starts])
+    best = int(starts[np.abs(shares - hit[-1] / sent[-1]).argmin()])
+    return best, best + CLOSER_REQUESTS
 
 
 def _name(fields: tuple[str, ...], places: NDArray[np.int64]) -> tuple[str, bool]:
@@ -154,9 +178,9 @@ class _Labels:
     def of(self, request: int) -> str:
         """The value at this level, cut where no picture could show it."""
         value = self.cells.texts[self.ids[request]]
-        value = value[1:-1] if value.startswith('"') else value
+        value = str(json.loads(value)) if value.startswith('"') else value
         value = value if len(value) <= _LABEL_CHARS else value[:_LABEL_CHARS] + "…"
-        return f"{self.cells.fields[self.places[request]]}: {value}" if self.mixed else value
+        return f"{value} · {self.cells.fields[self.places[request]]}" if self.mixed else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +188,7 @@ class _Strip:
     """One level while it is folded."""
 
     edges: NDArray[np.int64]
-    min_share: float
+    max_folded_share: float
     tokens: NDArray[np.int64]
     reused: NDArray[np.int64]
 
@@ -188,14 +212,19 @@ class _Strip:
         """
         starts = np.flatnonzero(changed)
         ends = np.append(starts[1:], len(changed))
-        small = self.edges[ends] - self.edges[starts] < self.min_share * self.edges[-1]
+        small = self.edges[ends] - self.edges[starts] < MIN_SHARE * self.edges[-1]
         parent = np.searchsorted(parents, starts, side="right")
         joined = small[1:] & small[:-1] & (parent[1:] == parent[:-1])
+        column = (self.edges[starts] // max(self.max_folded_share * self.edges[-1], 1)).astype(np.int64)
+        joined &= column[1:] == column[:-1]
         group = np.flatnonzero(np.concatenate([[True], ~joined]))
         bounds = np.append(group, len(starts))
         nodes = []
         for first, stop in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
             runs = stop - first
-            label = labels.of(int(starts[first])) if labels is not None and runs == 1 else f"… {runs:,} more"
+            if labels is not None and runs == 1:
+                label = labels.of(int(starts[first]))
+            else:
+                label = f"… {runs:,} more"
             nodes.append(self.node(int(starts[first]), int(ends[stop - 1]), runs, label))
         return tuple(nodes), starts[group]
