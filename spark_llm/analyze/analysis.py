@@ -247,10 +247,10 @@ def _add_orders(
         )
         if name in {WRITTEN, PLANNED} and name not in found.trees:
             # the written order is drawn at half the width
-            share = 1 / 4 if name == WRITTEN else 1 / 8
+            share = 1 / 3 if name == WRITTEN else 1 / 8
             found.trees[name] = prefix_tree(cells, requests, blocks, reused, None, share)
         if name == PLANNED and found.closer is None and len(requests.rows) > CLOSER_REQUESTS:
-            window = typical_window(cells, requests, blocks, reused)
+            window = typical_window(blocks, reused)
             found.closer = prefix_tree(cells, requests, blocks, reused, window)
     return planned
 

@@ -33,6 +33,7 @@ MAX_FOLDED_SHARE: Final = 1 / 8
 CLOSER_REQUESTS: Final = 60
 _LABEL_CHARS: Final = 400
 _ONE_NAME_SHARE: Final = 0.9
+_NEAR_SHARE: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,23 +143,17 @@ def prefix_tree(
     return PrefixTree(tuple(levels), int(edges[-1]))
 
 
-def typical_window(
-    cells: Cells, requests: Requests, blocks: Blocks, reused: NDArray[np.int64]
-) -> tuple[int, int]:
+def typical_window(blocks: Blocks, reused: NDArray[np.int64]) -> tuple[int, int]:
     """Returns `CLOSER_REQUESTS` requests in a row that reuse about as much as all do.
 
-    They begin where the first field changes, so that the picture begins with a whole group.
+    Of those that come near, the one whose first request reuses least: there a group of the plan begins.
     """
-    first = requests.orders[requests.order_index, 0]
-    here = cells.ids[requests.rows, first].astype(np.int64) * cells.ids.shape[1] + first
-    starts = np.flatnonzero(np.concatenate([[True], here[1:] != here[:-1]]))
-    starts = starts[starts + CLOSER_REQUESTS <= len(here)]
-    if not len(starts):
-        return 0, min(CLOSER_REQUESTS, len(here))
+    size = min(CLOSER_REQUESTS, len(reused))
     hit, sent = (np.concatenate([[0], np.cumsum(values)]) for values in (reused, blocks.prompt_tokens))
-    shares = (hit[starts + CLOSER_REQUESTS] - hit[starts]) / (sent[starts + CLOSER_REQUESTS] - sent[starts])
-    best = int(starts[np.abs(shares - hit[-1] / sent[-1]).argmin()])
-    return best, best + CLOSER_REQUESTS
+    away = np.abs((hit[size:] - hit[:-size]) / (sent[size:] - sent[:-size]) - hit[-1] / sent[-1])
+    near = np.flatnonzero(away <= max(_NEAR_SHARE, float(away.min())))
+    best = int(near[reused[near].argmin()])
+    return best, best + size
 
 
 def _name(fields: tuple[str, ...], places: NDArray[np.int64]) -> tuple[str, bool]:
