@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from spark_llm.planner.token_estimate import estimate_tokens, prefix_keys
+from spark_llm.planner.token_estimate import estimate_tokens, prefix_keys, text_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,7 +41,7 @@ class Encoded:
         ids: int32 (n_rows, n_fields); equal ids are equal cells.
         weights_tokens: float64 (n_ids,); tokens of a cell with its name, quotes and separators.
         sort_keys: uint64 (n_ids,); first bytes of the value, for ordering text inside a group.
-        chars: float64 (n_ids,); characters of the value.
+        lengths_bytes: float64 (n_ids,); bytes of the value in UTF-8.
         distinct: int64 (n_fields,); distinct values per field, null counted as one.
         name_tokens: float64 (n_fields,); tokens of the part of a cell that does not depend on its value.
     """
@@ -49,7 +49,7 @@ class Encoded:
     ids: NDArray[np.int32]
     weights_tokens: NDArray[np.float64]
     sort_keys: NDArray[np.uint64]
-    chars: NDArray[np.float64]
+    lengths_bytes: NDArray[np.float64]
     distinct: NDArray[np.int64]
     name_tokens: NDArray[np.float64]
 
@@ -64,7 +64,7 @@ class _Column:
     codes: NDArray[np.int32]
     tokens: NDArray[np.float64]
     keys: NDArray[np.uint64]
-    chars: NDArray[np.float64]
+    lengths: NDArray[np.float64]
 
 
 def encode(
@@ -110,7 +110,7 @@ def encode(
         ids,
         _joined([column.tokens for column in columns], np.float64),
         _joined([column.keys for column in columns], np.uint64),
-        _joined([column.chars for column in columns], np.float64),
+        _joined([column.lengths for column in columns], np.float64),
         distinct,
         np.array([name + MARKS_TOKENS - 1 for name in names], np.float64),
     )
@@ -127,12 +127,12 @@ def _encode_column(
     texts = _texts(values)
     tokens = _count(texts, count_tokens).astype(np.float64) + (name_tokens + MARKS_TOKENS)
     keys = prefix_keys(texts)
-    chars = np.asarray(pc.fill_null(pc.utf8_length(texts), 0), np.float64)
+    lengths = text_bytes(texts).astype(np.float64)
     if codes.size and (missing := codes < 0).any():
         codes[missing] = len(tokens)
         tokens = np.append(tokens, 0.0 if null_is_left_out else float(name_tokens + MARKS_TOKENS))
-        keys, chars = np.append(keys, np.uint64(0)), np.append(chars, 0.0)
-    return _Column(codes, tokens, keys, chars)
+        keys, lengths = np.append(keys, np.uint64(0)), np.append(lengths, 0.0)
+    return _Column(codes, tokens, keys, lengths)
 
 
 def _dictionary(column: pa.ChunkedArray) -> tuple[NDArray[np.int32], pa.Array]:

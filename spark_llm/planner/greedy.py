@@ -22,7 +22,7 @@ from spark_llm.planner.rollout import completion_tokens
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def solve_greedy(  # noqa: PLR0913, PLR0915  a kernel: all its memory is handed in
-    ids: Any, rows: Any, weights: Any, scores: Any, starts: Any, pinned: Any, sets: Any, slots: Any, roll: Any,
+    ids: Any, rows: Any, weights: Any, scores: Any, starts: Any, sets: Any, slots: Any, roll: Any,
     orders: Any, fixed: Any,
 ) -> None:  # fmt: skip
     """Orders rows and fields in place.
@@ -32,8 +32,7 @@ def solve_greedy(  # noqa: PLR0913, PLR0915  a kernel: all its memory is handed 
         rows: int32 (n,), the source row at each place; permuted alike.
         weights: float64 (n_ids,); tokens per cell.
         scores: float64 (n_ids,); worth of a value per row that shares it.
-        starts: int64 (groups + 1,); the rows of a group share the fields `pinned` and are solved alone.
-        pinned: int16 (k,); fields that come first everywhere.
+        starts: int64 (groups + 1,); each group is solved alone and stays in one piece.
         sets: int16 (m,); number of the set a field belongs to, -1 for none.
         slots: int16 (n, m) or (0, 0) without sets; the source field of each cell, permuted with `ids`.
         roll: 0 for the published score; else a value is worth what its group shares under a greedy completion,
@@ -54,10 +53,9 @@ def solve_greedy(  # noqa: PLR0913, PLR0915  a kernel: all its memory is handed 
     memory = (np.empty_like(ids), np.empty_like(rows), np.empty_like(slots))
     scratch = np.zeros((3, max(len(weights), count + 2) if roll > 0 else 1), np.int64)
     clock = np.zeros(1, np.int64)
-    path[: len(pinned)] = pinned
     depth = 0
     for group in range(groups - 1, -1, -1):
-        stack[depth] = (starts[group], starts[group + 1], len(pinned), -1)
+        stack[depth] = (starts[group], starts[group + 1], 0, -1)
         depth += 1
     while depth > 0:
         depth -= 1
@@ -92,13 +90,15 @@ def solve_greedy(  # noqa: PLR0913, PLR0915  a kernel: all its memory is handed 
                 entries += 1
         for at in range(entries // 2 - 1, -1, -1):
             _sift(heap_scores, heap_values, heap_counts, entries, at)
-        write, bottom = low, depth
+        write, bottom, beside = low, depth, -1
         while entries > 0:
             value, alive = heap_values[0], counts[heap_values[0]]
             if alive == heap_counts[0] and alive > 1:
                 field = _field_of(
                     ids, lists[firsts[value]], value, open_fields, sets, taken, firsts, lists, low
                 )
+                if beside < 0:
+                    beside = field
                 first = write
                 at = firsts[value]
                 while write - first < alive:
@@ -136,6 +136,11 @@ def solve_greedy(  # noqa: PLR0913, PLR0915  a kernel: all its memory is handed 
         if bottom < depth:
             _permute(ids, rows, slots, moved, low, high, memory)
         if grouped < high:
+            if beside >= 0 and sets[beside] < 0:
+                # the field of the first group: at least its name is shared, and often the start of its text
+                path[placed] = beside
+                placed += 1
+                open_fields[beside] = False
             _emit(path, placed, open_fields, grouped, high, orders, fixed)
 
 

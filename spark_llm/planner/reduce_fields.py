@@ -35,6 +35,7 @@ class Reduced:
         leading: places of fields that stand first in every prompt, in this order.
         last: places of fields that stand last.
         sets: int16 (n_reduced,); number of the set a reduced field belongs to, -1 for none.
+        fixes: bool (n_reduced, n_reduced); fixes[a, b]: field a fixes field b, which is then the coarser one.
     """
 
     ids: NDArray[np.int32]
@@ -44,6 +45,7 @@ class Reduced:
     leading: tuple[int, ...]
     last: tuple[int, ...]
     sets: NDArray[np.int16]
+    fixes: NDArray[np.bool_]
 
     @property
     def has_sets(self) -> bool:
@@ -78,37 +80,37 @@ def reduce_fields(
         and (place in set_of or encoded.distinct[place] < rows)
     ]
     plain = [place for place in live if place not in set_of]
-    # fine before coarse, so that a field is determined by one to its left or by its twin
-    plain.sort(key=lambda place: (-encoded.distinct[place], place))
-    weights = encoded.weights_tokens.copy()
-    closure = np.zeros(0)
+    columns = np.ascontiguousarray(encoded.ids[:, plain].T)
+    fixes = _dependencies(columns, len(encoded.weights_tokens))
     members: dict[int, list[int]] = {place: [place] for place in live}
-    if rows:
-        columns = np.ascontiguousarray(encoded.ids[:, plain].T)
-        determined = _dependencies(columns, len(encoded.weights_tokens))
-        for left, place in enumerate(plain):
-            for right, other in enumerate(plain):
-                twin = determined[left, right] and determined[right, left]
-                if twin and left < right and place in members and other in members:
-                    members[place] += members.pop(other)
-        kept = [nth for nth, place in enumerate(plain) if place in members]
-        for nth in kept:
-            for twin_place in members[plain[nth]][1:]:
-                _add_once(weights, columns[nth], encoded.weights_tokens[encoded.ids[:, twin_place]])
-        closure = weights.copy()
-        for left in kept:
-            for right in kept:
-                if left != right and determined[left, right]:
-                    _add_once(closure, columns[left], weights[columns[right]])
+    twin_of = {}
+    for left, right in np.argwhere(np.triu(fixes & fixes.T, 1)):
+        if plain[right] in members and plain[left] in members:
+            members[plain[left]] += members.pop(plain[right])
+            twin_of[plain[right]] = plain[left]
+    weights = encoded.weights_tokens.copy()
+    for place, twin in twin_of.items():
+        _add_once(weights, encoded.ids[:, twin], encoded.weights_tokens[encoded.ids[:, place]])
+    closure = weights.copy()
+    kept = [nth for nth, place in enumerate(plain) if place in members]
+    for left, right in np.argwhere(fixes):
+        if left in kept and right in kept:
+            _add_once(closure, columns[left], weights[columns[right]])
     reduced = [place for place in range(fields) if place in members]
+    at = {place: nth for nth, place in enumerate(reduced)}
+    among = np.zeros((len(reduced), len(reduced)), np.bool_)
+    for left, right in np.argwhere(fixes):
+        if left in kept and right in kept:
+            among[at[plain[left]], at[plain[right]]] = True
     return Reduced(
         np.ascontiguousarray(encoded.ids[:, reduced]),
         weights,
-        closure if len(closure) else weights,
+        closure,
         tuple(tuple(members[place]) for place in reduced),
         (*first, *constant),
         tuple(last),
         np.array([set_of.get(place, -1) for place in reduced], np.int16),
+        among,
     )
 
 

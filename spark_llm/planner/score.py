@@ -6,7 +6,7 @@ before      instruction │ cell │ cell │ other…            ─► cut dow
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numba import njit
@@ -20,48 +20,37 @@ if TYPE_CHECKING:
 _NO_SLOTS: Final = np.zeros((0, 0), np.int16)
 
 
-class Score(NamedTuple):
-    """Tokens of all prompts and, of these, the shared ones."""
-
-    prompt_tokens: int
-    shared_tokens: int
-
-    @property
-    def compute_tokens(self) -> int:
-        """What is left to compute."""
-        return self.prompt_tokens - self.shared_tokens
-
-
-def score(
+def shared_tokens(  # noqa: PLR0913, PLR0917
     encoded: Encoded,
     rows: NDArray[np.int32],
     orders: NDArray[np.int16],
     slots: NDArray[np.int16] | None,
+    prompts: NDArray[np.float64],
     instruction_tokens: int,
     block_tokens: int,
-) -> Score:
-    """Returns the objective of a plan.
+) -> NDArray[np.float64]:
+    """Returns the tokens that each request shares with the one before, float64 (n_rows,).
 
     Args:
         encoded: the table.
         rows: int32 (n_rows,); source rows in execution order.
         orders: int16 (n_rows, n_fields); fields in prompt order, per request.
         slots: int16 (n_rows, n_fields), or None without sets; see `RowOrder.slots`.
+        prompts: float64 (n_rows,); tokens of each source row's prompt.
         instruction_tokens: what stands before the cells in every prompt.
         block_tokens: the engine shares full blocks only, and never a prompt's last token.
     """
-    shared, total = _score(
+    return _shared(  # type: ignore[no-any-return]
         encoded.ids, rows, orders, _NO_SLOTS if slots is None else slots, encoded.weights_tokens,
-        encoded.name_tokens, float(instruction_tokens), float(block_tokens),
+        encoded.name_tokens, prompts, float(instruction_tokens), float(block_tokens),
     )  # fmt: skip
-    return Score(round(total), round(shared))
 
 
 def squared_share(
     encoded: Encoded, rows: NDArray[np.int32], orders: NDArray[np.int16], slots: NDArray[np.int16] | None
 ) -> float:
-    """Returns the paper's prefix hit count over its maximum (section 3.1): squared characters of leading cells."""
-    squares = encoded.chars**2
+    """Returns the paper's prefix hit count over its maximum (section 3.1): squared lengths of leading cells."""
+    squares = encoded.lengths_bytes**2
     most = float(squares[encoded.ids].sum()) if encoded.ids.size else 0.0
     hits = _squared_hits(encoded.ids, rows, orders, _NO_SLOTS if slots is None else slots, squares)
     return float(hits) / most if most else 0.0
@@ -73,18 +62,12 @@ def _cell(ids: Any, rows: Any, slots: Any, at: Any, field: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _score(  # noqa: PLR0913  a kernel
-    ids: Any, rows: Any, orders: Any, slots: Any, weights: Any, name_tokens: Any, head: Any, block: Any
+def _shared(  # noqa: PLR0913, PLR0917  a kernel
+    ids: Any, rows: Any, orders: Any, slots: Any, weights: Any, name_tokens: Any, prompts: Any, head: Any, block: Any
 ) -> Any:
     count, fields = ids.shape
-    shared, total = 0.0, 0.0
-    for at in range(count):
-        prompt = head
-        for field in range(fields):
-            prompt += weights[ids[rows[at], field]]
-        total += prompt
-        if at == 0:
-            continue
+    shared = np.zeros(count)
+    for at in range(1, count):
         common = head
         for nth in range(fields):
             field = orders[at, nth]
@@ -95,8 +78,8 @@ def _score(  # noqa: PLR0913  a kernel
                 common += min(name_tokens[field], weights[cell])
                 break
             common += weights[cell]
-        shared += np.floor(max(0.0, min(common, prompt - 1.0)) / block) * block
-    return shared, total
+        shared[at] = np.floor(max(0.0, min(common, prompts[rows[at]] - 1.0)) / block) * block
+    return shared
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

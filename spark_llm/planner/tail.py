@@ -45,10 +45,11 @@ def full_orders(
     reduced: Reduced, orders: NDArray[np.int16], fixed: NDArray[np.int16], rank: NDArray[np.int16]
 ) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
     """Returns orders of all fields, int16 (n_rows, n_fields), and how many of them lead, int16 (n_rows,)."""
-    members = [place for group in reduced.members for place in group]
+    nth = np.argsort(rank)
+    members = [place for group in reduced.members for place in sorted(group, key=lambda place: nth[place])]
     bounds = np.cumsum([0, *map(len, reduced.members)])
     return _full(  # type: ignore[no-any-return]
-        orders,
+        _coarse_first(orders, fixed, reduced.fixes) if reduced.fixes.any() else orders,
         fixed,
         np.array(members, np.int16),
         bounds.astype(np.int64),
@@ -56,6 +57,31 @@ def full_orders(
         np.array(reduced.last, np.int16),
         rank,
     )
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _coarse_first(orders: Any, fixed: Any, fixes: Any) -> Any:
+    """The same orders with a field that another one fixes before it: its cells are equal in more rows."""
+    count, fields = orders.shape
+    moved = orders.copy()
+    fixed_by_any = np.zeros(fields, np.bool_)
+    for a in range(fields):
+        for b in range(fields):
+            fixed_by_any[b] |= fixes[a, b]
+    for at in range(count):
+        if at and fixed[at] == fixed[at - 1] and (orders[at] == orders[at - 1]).all():
+            moved[at] = moved[at - 1]
+            continue
+        for nth in range(1, fixed[at]):
+            field, to = moved[at, nth], 0
+            if not fixed_by_any[field]:
+                continue
+            while to < nth and not fixes[moved[at, to], field]:
+                to += 1
+            for place in range(nth, to, -1):
+                moved[at, place] = moved[at, place - 1]
+            moved[at, to] = field
+    return moved
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -93,49 +119,23 @@ def _full(  # noqa: PLR0913  a kernel
     return full, lead
 
 
-def sorted_within_groups(
-    cells: NDArray[np.int32], full: NDArray[np.int16], lead: NDArray[np.int16], sort_keys: NDArray[np.uint64]
-) -> NDArray[np.int64]:
-    """Returns positions, int64 (n_rows,): groups stay where they are, their rows go by the text after the lead.
-
-    Args:
-        cells: int32 (n_rows, n_fields); ids in execution order, under the names the model sees.
-        full: int16 (n_rows, n_fields); fields in prompt order.
-        lead: int16 (n_rows,); how many of them lead.
-        sort_keys: uint64 (n_ids,).
-    """
-    groups, keys = _leaf_keys(cells, full, lead, sort_keys)
-    return np.lexsort((keys, groups))
+def groups_at(cells: NDArray[np.int32], full: NDArray[np.int16], depth: int) -> NDArray[np.int64]:
+    """Returns where the groups of rows that share their first `depth` cells begin, and the end; int64."""
+    changes = np.diff(leading_groups(cells, full, depth))
+    return np.concatenate([[0], np.flatnonzero(changes) + 1, [len(full)]]).astype(np.int64)
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _leaf_keys(cells: Any, full: Any, lead: Any, sort_keys: Any) -> Any:
-    count, fields = full.shape
-    groups, keys = np.zeros(count, np.int64), np.zeros(count, np.uint64)
-    for at in range(count):
-        if at:
-            same = lead[at] == lead[at - 1]
-            nth = 0
-            while same and nth < lead[at]:
-                field = full[at, nth]
-                same = full[at - 1, nth] == field and cells[at, field] == cells[at - 1, field]
-                nth += 1
-            groups[at] = groups[at - 1] + (0 if same else 1)
-        if lead[at] < fields:
-            keys[at] = sort_keys[cells[at, full[at, lead[at]]]]
-    return groups, keys
-
-
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def leading_groups(cells: Any, full: Any, skip: Any) -> Any:
-    """int32 (n_rows,): a new number where the request before differs in its first `skip` + 1 cells."""
+def leading_groups(cells: Any, full: Any, depth: Any) -> Any:
+    """int32 (n_rows,): a new number where the request before differs in its first `depth` cells."""
     count, fields = full.shape
     groups = np.zeros(count, np.int32)
     for at in range(1, count):
-        same = True
-        for nth in range(min(skip + 1, fields)):
+        same, nth = True, 0
+        while same and nth < min(depth, fields):
             field = full[at, nth]
-            same = same and full[at - 1, nth] == field and cells[at - 1, field] == cells[at, field]
+            same = full[at - 1, nth] == field and cells[at - 1, field] == cells[at, field]
+            nth += 1
         groups[at] = groups[at - 1] + (0 if same else 1)
     return groups
 

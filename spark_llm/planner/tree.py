@@ -25,7 +25,7 @@ def solve_tree(  # noqa: PLR0913, PLR0915  a kernel: all its memory is handed in
     rows: Any,
     weights: Any,
     starts: Any,
-    pinned: Any,
+    fixes: Any,
     candidates: Any,
     small: Any,
     orders: Any,
@@ -37,8 +37,8 @@ def solve_tree(  # noqa: PLR0913, PLR0915  a kernel: all its memory is handed in
         ids: int32 (n, m), row p at place p; permuted in place.
         rows: int32 (n,), the source row at each place; permuted alike.
         weights: float64 (n_ids,).
-        starts: int64 (groups + 1,); the rows of a group share the fields `pinned` and are solved alone.
-        pinned: int16 (k,); fields that come first everywhere.
+        starts: int64 (groups + 1,); each group is solved alone and stays in one piece.
+        fixes: bool (m, m); fixes[a, b]: field a fixes field b. b then goes first: its cells are equal in more rows.
         candidates: fields tried per group.
         small: groups of at most so many rows take the best field untried.
         orders: int16 (n, m), written: fields in prompt order; those after `fixed` of them are in no order.
@@ -49,21 +49,19 @@ def solve_tree(  # noqa: PLR0913, PLR0915  a kernel: all its memory is handed in
     places = max(len(weights), count + 2)
     scratch = np.zeros((3, places), np.int64)
     clock = np.zeros(1, np.int64)
-    stack = np.empty(
-        (count + groups + 2, 5), np.int64
-    )  # low, high, placed fields, level, a field unique here
+    # low, high, placed fields, level, a field unique here, the field that the groups beside go on with
+    stack = np.empty((count + groups + 2, 6), np.int64)
     ids_moved, rows_moved = np.empty_like(ids), np.empty_like(rows)
     path, open_fields = np.empty(fields + 1, np.int16), np.empty(fields, np.bool_)
     dead_level = np.full(fields, NEVER, np.int64)  # the level at which a field was found unique in its group
     gains, repeats = np.empty(fields, np.float64), np.empty(fields, np.int64)
-    path[: len(pinned)] = pinned
     depth = 0
     for group in range(groups - 1, -1, -1):
-        stack[depth] = (starts[group], starts[group + 1], len(pinned), 0, -1)
+        stack[depth] = (starts[group], starts[group + 1], 0, 0, -1, -1)
         depth += 1
     while depth > 0:
         depth -= 1
-        low, high, placed, level, unique = stack[depth]
+        low, high, placed, level, unique, beside = stack[depth]
         for field in range(fields):
             open_fields[field] = True
             if dead_level[field] >= level:
@@ -86,6 +84,11 @@ def solve_tree(  # noqa: PLR0913, PLR0915  a kernel: all its memory is handed in
                     else:
                         dead_level[field] = level
         if useful == 0:
+            if beside >= 0 and open_fields[beside]:
+                # at least its name is shared, and often the start of its text
+                path[placed] = beside
+                placed += 1
+                open_fields[beside] = False
             _emit(path, placed, open_fields, low, high, orders, fixed)
             continue
         for field in range(fields):
@@ -95,9 +98,16 @@ def solve_tree(  # noqa: PLR0913, PLR0915  a kernel: all its memory is handed in
             chosen = np.argmax(gains)
         else:
             chosen = _try(ids, weights, low, high, open_fields, dead_level, gains, candidates, scratch, clock)
+        coarser = True
+        while coarser:
+            coarser = False
+            for field in range(fields):
+                if fixes[chosen, field] and open_fields[field] and dead_level[field] == NEVER:
+                    chosen, coarser = field, True
+                    break
         path[placed] = chosen
         depth = _split(
-            ids, rows, low, high, chosen, placed, level, stack, depth, scratch, ids_moved, rows_moved
+            ids, rows, low, high, chosen, placed, level, beside, stack, depth, scratch, ids_moved, rows_moved
         )
 
 
@@ -210,7 +220,7 @@ def _alone(ids: Any, field: Any, low: Any, high: Any, counts: Any, members: Any)
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _split(  # noqa: PLR0913  a kernel
-    ids: Any, rows: Any, low: Any, high: Any, field: Any, placed: Any, level: Any, stack: Any, depth: Any,
+    ids: Any, rows: Any, low: Any, high: Any, field: Any, placed: Any, level: Any, beside: Any, stack: Any, depth: Any,
     scratch: Any, ids_moved: Any, rows_moved: Any,
 ) -> Any:  # fmt: skip
     """Moves equal values together and puts the groups on the stack, the rest below them; returns its depth."""
@@ -229,7 +239,7 @@ def _split(  # noqa: PLR0913  a kernel
         value = touched[nth]
         size = counts[value]
         if size > 1:
-            stack[depth] = (write, write + size, placed + 1, level + 1, -1)
+            stack[depth] = (write, write + size, placed + 1, level + 1, -1, -1)
             depth += 1
             counts[value] = -write - 1
             write += size
@@ -251,7 +261,7 @@ def _split(  # noqa: PLR0913  a kernel
     ids[low:high] = ids_moved[low:high]
     rows[low:high] = rows_moved[low:high]
     # below the groups: it overwrites the path, which they still need
-    stack[rest] = (write, high, placed, level + 1, field)
+    stack[rest] = (write, high, placed, level + 1, field, beside if beside >= 0 else field)
     if write == high:
         stack[rest] = stack[depth - 1]
         depth -= 1
