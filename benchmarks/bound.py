@@ -1,8 +1,8 @@
 """How far can any order go? An upper bound on the cells reused, whatever the field order of each row.
 
-A row can only reuse cells that it shares with one earlier row, so all rows together reuse at most the weight of a
-maximum spanning tree over the rows, an edge weighing the tokens of the cells that two rows have in common. Prim's
-algorithm on the full graph: O(rows² × fields).
+A row can only reuse cells that it shares with one earlier row, so all rows together reuse at most the weight
+of a maximum spanning tree over the rows, an edge weighing the tokens of the cells that two rows have in
+common. Prim's algorithm on the full graph: O(rows² × fields).
 
 The bound leaves out the instruction and what two unequal cells share at their start (mostly the name).
 """
@@ -19,7 +19,7 @@ from spark_llm.analyze.orders import first_of_each
 
 
 def spanning_tree_share(cells: Cells, max_steps: float) -> float | None:
-    """Returns the bound as a share of all tokens of cells; None where rows² × fields exceeds ``max_steps``."""
+    """Returns the bound as a share of all cell tokens; None where rows² × fields exceeds ``max_steps``."""
     ids, tokens = cells.ids, cells.cell_tokens
     total = tokens.sum()
     counts = np.bincount(ids.ravel())

@@ -9,8 +9,9 @@
     hit count of a value  = length² × (rows that have it − 1)
     fixed order           = columns by mean length² × (rows / distinct values − 1)
 
-Plain Python on purpose: what is compared is the plan, and that a plain program takes its time. Dependencies between
-columns, which the paper's authors give by hand, are not given. A value is matched within its own column.
+Plain Python on purpose: what is compared is the plan, and that a plain program takes its time. Dependencies
+between columns, which the paper's authors give by hand, are not given. A value is matched within its own
+column.
 """
 
 from __future__ import annotations
@@ -36,10 +37,11 @@ def solve(table: Table) -> Plan:
     """
     names = list(table)
     rows = list(range(len(table[names[0]]))) if names else []
-    aside = [name for name in names if len(set(table[name])) > MAX_DISTINCT_SHARE * max(len(rows), 1)]
+    order = fixed_order(table, rows, names)
+    aside = [name for name in order if len(set(table[name])) > MAX_DISTINCT_SHARE * max(len(rows), 1)]
     kept = [name for name in names if name not in aside]
     plan: Plan = []
-    for piece in _pieces(_sorted(table, rows, fixed_order(table, rows, kept))):
+    for piece in _pieces(_sorted(table, rows, order)):
         plan += [(row, columns + aside) for row, columns in _group(table, piece, kept, 0, 0)]
     return plan
 

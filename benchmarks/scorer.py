@@ -1,9 +1,10 @@
 """Scores a plan the way a paged engine's prefix cache would, whatever made the plan.
 
     prompt   55 tokens of system message and question, then {"field": "value", …} with every value as text
-    hit      share of the prompt tokens in full 16-token blocks found in a block-hash cache (LRU, or unlimited)
+    hit      share of the prompt tokens in full 16-token blocks found in a block-hash cache (LRU or unlimited)
 
-The same measure and the same tokenizer rules as in the project's measurements; nulls stand in the prompt as "".
+The same measure and the same tokenizer rules as in the project's measurements; nulls stand in the prompt as
+"".
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from spark_llm.analyze.blocks import level_tokens, prompt_blocks
+from spark_llm.analyze.blocks import prompt_blocks
 from spark_llm.analyze.cache import reused_tokens
 from spark_llm.analyze.cells import Cells, cut_into_cells
 from spark_llm.analyze.orders import Requests, as_written, from_plan
@@ -29,7 +30,7 @@ BLOCK_TOKENS: Final = 16
 
 
 class ListTokenizer:
-    """A tokenizer that gives a list of ids per text: ``PY_FILE:NAME``, loaded by ``load(NAME)`` of that file."""
+    """A tokenizer with ids as lists: ``PY_FILE:NAME``, made by ``load(NAME)`` of that file."""
 
     def __init__(self, spec: str) -> None:
         path, name = spec.rsplit(":", 1)
@@ -74,7 +75,9 @@ class Scorer:
         sets: groups of interchangeable fields, by name.
     """
 
-    def __init__(self, table: pa.Table, tokenizer: Any = None, sets: tuple[tuple[str, ...], ...] = ()) -> None:
+    def __init__(
+        self, table: pa.Table, tokenizer: Any = None, sets: tuple[tuple[str, ...], ...] = ()
+    ) -> None:
         head = " a" * HEAD_TOKENS
         self.cells: Cells = cut_into_cells(table, tokenizer or EstimatedTokenizer(), head, sets)
         self._squares = int((self.cells.chars**2)[self.cells.ids].sum())
@@ -96,7 +99,7 @@ class Scorer:
         return Requests(np.array([row for row, _ in plan], np.int64), orders, np.array(index, np.int64))
 
     def score(self, requests: Requests, in_flight: int = 0) -> dict[str, float]:
-        """Returns tokens to compute, hit rates, the squared-length share and the share of cell tokens reused."""
+        """Returns tokens to compute, hit rates, squared-length share and share of cell tokens reused."""
         blocks = prompt_blocks(self.cells, requests, BLOCK_TOKENS)
         total = int(blocks.prompt_tokens.sum())
         hit = int(reused_tokens(blocks, CACHE_TOKENS, in_flight).sum())
@@ -112,10 +115,8 @@ class Scorer:
 
     def _cell_share(self, requests: Requests) -> float:
         places = requests.orders[requests.order_index]
-        columns = (
-            places if requests.slots is None else np.take_along_axis(requests.slots, places, axis=1)
-        )
+        columns = places if requests.slots is None else np.take_along_axis(requests.slots, places, axis=1)
         ids = self.cells.ids[requests.rows[:, None], columns]
-        tokens = level_tokens(self.cells, requests)
+        tokens = self.cells.cell_tokens[requests.rows[:, None], columns]
         equal = np.logical_and.accumulate((ids[1:] == ids[:-1]) & (places[1:] == places[:-1]), axis=1)
         return float((tokens[1:] * equal).sum() / max(tokens.sum(), 1))

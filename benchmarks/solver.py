@@ -1,9 +1,10 @@
-"""How good are the plans of `spark_llm.planner`, and how fast? Every policy on every table, against the published solver.
+"""How good are the plans of `spark_llm.planner`, and how fast? Every policy on every table.
 
-Per table and policy: seconds from Arrow to verified plan (best of some warm runs), prompt tokens left to compute with a
-40,000-token prefix cache, hit rates with and without its limit, the published squared-length share, and the share of
-the cells' tokens that is reused beside its upper bound over all orders. One line per field set says what asking equal
-questions once would save.
+Per table and policy: seconds from Arrow to verified plan (best of some warm runs), prompt tokens left to
+compute with a 40,000-token prefix cache, hit rates with and without its limit, the published squared-length
+share, and the share of the cells' tokens that is reused beside its upper bound over all orders. The published
+solver is written again from its description (`published_ggr`). One line per
+field set says what asking equal questions once would save.
 """
 
 from __future__ import annotations
@@ -33,18 +34,44 @@ LAG: Final = 8
 LAG_TABLES: Final = ("movies", "beer", "posts", "listings_wide")
 TARGET_S: Final = {"beer": 0.3, "movies": 0.1, "listings_wide": 0.5}
 RELEASED_S: Final = {
-    "beer": 58.4, "movies": 5.7, "products": 1.1, "posts": 2.1, "squad_rag": 5.5, "climate_fever": 0.32,
-    "healthver": 0.72, "contributions": 40.6, "listing_reviews": 16.1, "movies_wide": 11.7, "listings_wide": 19.0,
-}  # fmt: skip
+    "beer": 58.4,
+    "movies": 5.7,
+    "products": 1.1,
+    "posts": 2.1,
+    "squad_rag": 5.5,
+    "climate_fever": 0.32,
+    "healthver": 0.72,
+    "contributions": 40.6,
+    "listing_reviews": 16.1,
+    "movies_wide": 11.7,
+    "listings_wide": 19.0,
+}
 """Seconds of the authors' released code on these tables, two idle cores."""
+RELEASED_HIT_SHARE: Final = {
+    "beer": 0.733,
+    "movies": 0.859,
+    "products": 0.764,
+    "posts": 0.680,
+    "squad_rag": 0.281,
+    "climate_fever": 0.234,
+    "healthver": 0.673,
+    "contributions": 0.702,
+    "listing_reviews": 0.828,
+    "movies_wide": 0.806,
+    "listings_wide": 0.184,
+}
+"""Hit rates of its plans with a 100,000-entry vocabulary: a second mark, should ours of it be weaker."""
 FIELD_SETS: Final = {
-    "beer": (("beer/name", "beer/style"), ("review/overall", "review/taste", "review/palate", "review/appearance")),
+    "beer": (
+        ("beer/name", "beer/style"),
+        ("review/overall", "review/taste", "review/palate", "review/appearance"),
+    ),
     "movies": (("reviewcontent",), ("reviewcontent", "movieinfo"), ("movieinfo", "genres")),
     "posts": (("Body",), ("Body", "Text")),
     "products": (("text",), ("text", "description")),
     "contributions": (("EMPLOYER", "OCCUPATION"),),
     "listings_wide": (("room_type", "amenities"),),
-}  # fmt: skip
+}
 """Fields that the paper's kinds of query need."""
 _LONG_S: Final = 2.0
 
@@ -55,7 +82,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--json", type=Path, help="write the result here")
-    parser.add_argument("--data", type=Path, help="folder of Parquet tables (default: real ones, else generated)")
+    parser.add_argument(
+        "--data", type=Path, help="folder of Parquet tables (default: real ones, else generated)"
+    )
     parser.add_argument("--tables", help="only these, separated by commas")
     parser.add_argument("--policies", default=",".join(POLICIES), help="only these, separated by commas")
     parser.add_argument("--runs", type=int, default=5, help="timed runs of a fast policy (default 5)")
@@ -133,7 +162,7 @@ def measure(path: Path, options: argparse.Namespace, tokenizer: Any) -> list[dic
 
 
 def timed(run: Callable[[], Any], runs: int) -> tuple[Any, float]:
-    """Returns the last result and the best time after a first run, which compiles; a slow one is run once more only."""
+    """Returns the last result and the best time after a first run, which compiles; slow ones run twice."""
     result, seconds = None, []
     for at in range(runs + 1):
         begun = time.perf_counter()
@@ -173,7 +202,9 @@ def gates(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     for table in tables:
         ours, theirs = of.get((table, "default")), of.get((table, PUBLISHED))
         if ours and theirs:
-            found[f"hit_share_{table}"] = harness.gate(ours["hit_share"], theirs["hit_share"])
+            found[f"hit_share_{table}"] = harness.gate(
+                ours["hit_share"], max(theirs["hit_share"], RELEASED_HIT_SHARE.get(table, 0.0))
+            )
         if ours and table in TARGET_S:
             found[f"seconds_{table}"] = harness.gate(ours["seconds"], TARGET_S[table], at_least=False)
         if ours and table in RELEASED_S:

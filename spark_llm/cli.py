@@ -61,8 +61,8 @@ def parser() -> argparse.ArgumentParser:
         verbs.add_parser(
             "analyze",
             help="show how much of a table's prompts a prefix cache can reuse, without a model",
-            description="Shows how much of a table's prompts a prefix cache can reuse: rows as written, the best "
-            "fixed field order, and the planned order. Needs neither a model nor a GPU.",
+            description="Shows how much of a table's prompts a prefix cache can reuse: as written, in one "
+            "fixed field order, and in the planned order. Needs neither a model nor a GPU.",
         )
     )
     verbs.add_parser(

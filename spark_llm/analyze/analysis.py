@@ -144,17 +144,28 @@ class Analysis:
         """Returns the figures as plain data for JSON, without the trees."""
         orders = [
             asdict(o)
-            | {"compute_tokens": o.compute_tokens, "compute_unlimited_tokens": o.compute_unlimited_tokens,
-               "reused_share": o.reused_share}
+            | {
+                "compute_tokens": o.compute_tokens,
+                "compute_unlimited_tokens": o.compute_unlimited_tokens,
+                "reused_share": o.reused_share,
+            }
             for o in self.orders.values()
-        ]  # fmt: skip
+        ]
         return {
-            "table": self.table, "rows": self.rows, "fields": list(self.fields), "question": asdict(self.question),
-            "counted": self.counted, "head_tokens": self.head_tokens, "chunks": self.chunks, "method": self.method,
-            "reason": self.reason, "shareable_tokens": self.shareable_tokens, "orders": orders,
+            "table": self.table,
+            "rows": self.rows,
+            "fields": list(self.fields),
+            "question": asdict(self.question),
+            "counted": self.counted,
+            "head_tokens": self.head_tokens,
+            "chunks": self.chunks,
+            "method": self.method,
+            "reason": self.reason,
+            "shareable_tokens": self.shareable_tokens,
+            "orders": orders,
             "field_reports": [asdict(f) | {"unique": f.unique} for f in self.field_reports],
             "duplicates": [asdict(d) | {"saved_share": d.saved_share} for d in self.duplicates],
-        }  # fmt: skip
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,9 +228,13 @@ def _add_orders(
 
     question = found.question
     kept: dict[str, Any] = {
-        "first": question.first, "last": question.last, "instruction_tokens": cells.head_tokens,
-        "block_tokens": question.block_tokens, "count_tokens": tokenizer.counter(), "null_is_left_out": True,
-    }  # fmt: skip
+        "first": question.first,
+        "last": question.last,
+        "instruction_tokens": cells.head_tokens,
+        "block_tokens": question.block_tokens,
+        "count_tokens": tokenizer.counter(),
+        "null_is_left_out": True,
+    }
     fixed = order_table(table, policy="fixed", **kept)
     plan = order_table(
         table, policy=question.policy, sets=question.sets, in_flight=question.in_flight, **kept

@@ -26,9 +26,11 @@ def order_bars(orders: Sequence[OrderReport]) -> Element:
     most = max((order.prompt_tokens for order in orders), default=1) or 1
     room = WIDTH_PX - _NAME_PX
     root = el(
-        "svg", el("title", "Prompt tokens per order: computed and reused"), role="img",
+        "svg",
+        el("title", "Prompt tokens per order: computed and reused"),
+        role="img",
         viewBox=f"0 0 {WIDTH_PX} {_ROW_PX * len(orders)}",
-    )  # fmt: skip
+    )
     for at, order in enumerate(orders):
         top = at * _ROW_PX
         computed = order.compute_tokens / most * room
@@ -37,8 +39,18 @@ def order_bars(orders: Sequence[OrderReport]) -> Element:
         root.append(el("rect", x=_NAME_PX, y=top, width=computed, height=_BAR_PX, class_="computed"))
         root.append(el("rect", x=_NAME_PX + computed, y=top, width=reused, height=_BAR_PX, class_="reused"))
         for kind, left, width, words in (
-            ("on-computed", _NAME_PX, computed, (f"{short(order.compute_tokens)} to compute", short(order.compute_tokens))),
-            ("on-reused", _NAME_PX + computed, reused, (f"{percent(order.reused_share)} reused", percent(order.reused_share))),
+            (
+                "on-computed",
+                _NAME_PX,
+                computed,
+                (f"{short(order.compute_tokens)} to compute", short(order.compute_tokens)),
+            ),
+            (
+                "on-reused",
+                _NAME_PX + computed,
+                reused,
+                (f"{percent(order.reused_share)} reused", percent(order.reused_share)),
+            ),
         ):
             label = next((text for text in words if len(text) * _CHAR_PX + 16 <= width), None)
             if label:
@@ -54,5 +66,6 @@ def share_bar(part: float, whole: float) -> Element:
         el("title", percent(share)),
         el("rect", x=0, y=3, width=_CELL_PX, height=10, class_="computed"),
         el("rect", x=0, y=3, width=_CELL_PX * share, height=10, class_="reused") if share > 0 else None,
-        viewBox=f"0 0 {_CELL_PX} 16", role="img",
-    )  # fmt: skip
+        viewBox=f"0 0 {_CELL_PX} 16",
+        role="img",
+    )

@@ -2,7 +2,7 @@
 
     head  "name": value  , "name": value … }      tokens of segments, each stored once
     |----16----|----16----|----16----|--          full blocks; the rest of a prompt has no key
-        key0       key1       key2                key k is a hash of all tokens from the prompt's start to block k's end
+        key0       key1       key2                key k: hash of all tokens up to block k's end
 
 Equal keys are equal prefixes, as in the block hash chains of vLLM and SGLang.
 """
@@ -65,7 +65,7 @@ def level_tokens(cells: Cells, requests: Requests) -> NDArray[np.int64]:
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _keys(
+def _keys(  # noqa: PLR0913, PLR0917  a kernel
     tokens: Any, starts: Any, ids: Any, left_out: Any, rows: Any, orders: Any, order_index: Any, slots: Any,
     offsets: Any, block_tokens: Any,
 ) -> Any:  # fmt: skip

@@ -1,7 +1,7 @@
 """A prefix cache as paged engines keep one: blocks found by key, the least recently used go first.
 
-    request ──► how many leading blocks are in the cache?  those tokens are reused
-            ──► all its full blocks become the most recent, its tail being the first of them to go
+request ──► how many leading blocks are in the cache?  those tokens are reused
+        ──► all its full blocks become the most recent, its tail being the first of them to go
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def _dense(keys: Any) -> Any:
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _touch(block: Any, before: Any, after: Any, inside: Any) -> Any:
-    """Makes a block the most recent one; the list's ends are held by the last entry. Returns 1 if it is new."""
+    """Makes a block the most recent one; the last entry holds the list's ends. Returns 1 if it is new."""
     end = len(before) - 1
     new = 0 if inside[block] else 1
     if not new:
@@ -86,7 +86,7 @@ def _simulate(
     inside = np.zeros(distinct, np.bool_)
     held = 0
     for p in range(requests):
-        begin, end = offsets[p], offsets[p + 1]
+        begin = offsets[p]
         usable = max((prompt_tokens[p] - 1) // block_tokens, 0)
         good = 0
         while good < usable and inside[dense[begin + good]]:

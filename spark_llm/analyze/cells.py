@@ -1,9 +1,9 @@
-"""A table as cells: every distinct cell once, as tokens of the prompt it appears in.
+r"""A table as cells: every distinct cell once, as tokens of the prompt it appears in.
 
     column "city"   Oslo  Rome  Oslo  null      ids (n_rows, n_fields)   0 1 0 2    unique over all fields
     segments        head, tail, names when first, names when later, then one value per id
 
-    head  Answer the instruction …\\nIs it about food?\\n       name first  {"city":     name later  , "city":
+    head  Answer the instruction …\nIs it about food?\n       name first  {"city":     name later  , "city":
     value  "Oslo"                                             tail  }
 
 A null cell is left out of the prompt with its name, as `llm()` does. Fields of a set share their ids.
@@ -40,8 +40,8 @@ class Cells:
         texts: the value of each id as it stands in the prompt; ``null`` for a null.
         chars: int64 (n_ids,), characters of each value without its quotes.
         left_out: bool (n_ids,), nulls.
-        segments: tokens of the head, the tail, each name when it comes first, each name when it comes later, and
-            each value; see `spark_llm.analyze.blocks`.
+        segments: tokens of the head, the tail, each name when it comes first, each name when it comes later,
+            and each value; see `spark_llm.analyze.blocks`.
     """
 
     fields: tuple[str, ...]
@@ -96,12 +96,12 @@ def cut_into_cells(
     nulls: list[int] = []
     for group in groups:
         columns = [table.column(name) for name in group]
-        codes, values, quoted = _distinct(columns)
+        codes, values, lengths = _distinct(columns)
         codes += len(texts)
         for nth, name in enumerate(group):
             ids[:, fields.index(name)] = codes[nth * table.num_rows : (nth + 1) * table.num_rows]
         nulls += [len(texts) + at for at, value in enumerate(values) if value is None]
-        chars.append(np.array([len(v or "") - 2 * quoted * (v is not None) for v in values], np.int64))
+        chars.append(np.array(lengths, np.int64))
         texts += ["null" if value is None else value for value in values]
     left_out = np.zeros(len(texts), np.bool_)
     left_out[nulls] = True
@@ -111,33 +111,27 @@ def cut_into_cells(
     return Cells(fields, ids, texts, np.concatenate([*chars, np.zeros(0, np.int64)]), left_out, segments)
 
 
-def _distinct(columns: Sequence[pa.ChunkedArray]) -> tuple[NDArray[np.int32], list[str | None], bool]:
-    """Returns codes of all columns one after the other, the distinct values as JSON, None for null, and whether quoted."""
-    kinds = {column.type for column in columns}
-    if len(kinds) > 1:
+def _distinct(columns: Sequence[pa.ChunkedArray]) -> tuple[NDArray[np.int32], list[str | None], list[int]]:
+    """Returns codes of the columns one after the other, distinct values as JSON (None: null), lengths."""
+    values_are_json = len({column.type for column in columns}) > 1
+    if values_are_json:
         columns = [pa.chunked_array([pa.array(_json(column), pa.large_string())]) for column in columns]
-        quoted, values_are_json = False, True
-    else:
-        (kind,) = kinds
-        quoted, values_are_json = _is_text(kind), False
     column = pa.chunked_array([chunk for column in columns for chunk in column.chunks], columns[0].type)
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if pa.types.is_nested(column.type) or pa.types.is_null(column.type) or _is_view(column.type):
         column = pa.chunked_array([pa.array(_json(column), pa.large_string())])
-        quoted, values_are_json = False, True
+        values_are_json = True
     encoded = column.dictionary_encode(null_encoding="encode").combine_chunks()
     chunks = encoded.chunks if isinstance(encoded, pa.ChunkedArray) else [encoded]
     if not chunks:
-        return np.zeros(0, np.int32), [], quoted
+        return np.zeros(0, np.int32), [], []
     values = chunks[0].dictionary
     codes = np.concatenate([np.asarray(chunk.indices, np.int32) for chunk in chunks])
-    return codes, values.to_pylist() if values_are_json else _json(values), quoted
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+    texts = values.to_pylist() if values_are_json else _json(values)
+    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+        return codes, texts, [len(value or "") for value in values.to_pylist()]
+    return codes, texts, [len(text or "") for text in texts]
 
 
 def _is_view(kind: pa.DataType) -> bool:

@@ -34,13 +34,21 @@ def count(text: str) -> int:
 def add_arguments(verb: argparse.ArgumentParser) -> None:
     """Adds the arguments of the verb."""
     verb.add_argument(
-        "table", type=Path, metavar="TABLE", help="a Parquet file, a folder of them, or a CSV file with a header"
+        "table",
+        type=Path,
+        metavar="TABLE",
+        help="a Parquet file, a folder of them, or a CSV file with a header",
     )
     call = verb.add_argument_group("the call")
     call.add_argument(
-        "--instruction", default=DEFAULT_INSTRUCTION, metavar="TEXT", help='what is asked (default "%(default)s")'
+        "--instruction",
+        default=DEFAULT_INSTRUCTION,
+        metavar="TEXT",
+        help='what is asked (default "%(default)s")',
     )
-    call.add_argument("--fields", type=names, metavar="A,B", help="fields of the call, in order (default: all)")
+    call.add_argument(
+        "--fields", type=names, metavar="A,B", help="fields of the call, in order (default: all)"
+    )
     call.add_argument(
         "--any-order", type=names, action="append", default=[], metavar="A,B",
         help="fields that are a set, such as retrieved passages: their values may change places; repeatable",
@@ -101,8 +109,16 @@ def _run(options: argparse.Namespace) -> None:
 
     source = open_table(options.table, options.fields)
     question = checked_question(options, source)
+    for path in (options.html, options.json, options.plan, options.out_table):
+        if path and not path.parent.is_dir():
+            # known before a long analysis, not after it
+            raise SparkLLMError("LLM_FILE_NOT_WRITTEN", file=path, reason=f"there is no folder {path.parent}")
     if options.chunk_rows == 0:
         raise SparkLLMError("LLM_INVALID_ARGUMENT", argument="--chunk-rows", value=0, expected="at least 1")
+    if sys.stderr.isatty():
+        print(
+            f"planning {source.rows:,} rows; the first run on a machine compiles the planner", file=sys.stderr
+        )
     tokenizer = FileTokenizer(options.tokenizer) if options.tokenizer else EstimatedTokenizer()
     with PlanWriter(options.plan, options.out_table, distinct=options.dedup) as writer:
         analysis = analyze(source, question, tokenizer, writer.add, options.chunk_rows)
@@ -114,8 +130,11 @@ def _run(options: argparse.Namespace) -> None:
 
         write(options.html, html_report(analysis))
     written: list[tuple[str, Any]] = [
-        ("plan", options.plan), ("table", options.out_table), ("figures", options.json), ("report", options.html)
-    ]  # fmt: skip
+        ("plan", options.plan),
+        ("table", options.out_table),
+        ("figures", options.json),
+        ("report", options.html),
+    ]
     lines = [f"{what:<8}{path}" for what, path in written if path]
     if lines:
         print("\n" + "\n".join(lines))

@@ -1,7 +1,7 @@
 """Equal questions: rows whose cells are all equal are asked once. Which fields stop that?
 
-    all fields                 14,182 questions      5 % of the calls saved
-    without reviewcontent         555               96 %      <- this field is what stops it
+all fields                 14,182 questions      5 % of the calls saved
+without reviewcontent         555               96 %      <- this field is what stops it
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class DuplicateReport:
 class DuplicateCounter:
     """Adds up chunks of a table. Which fields to leave out is decided by the first chunk.
 
-    Lines: all fields; each single field left out, where that saves anything; then the best field left out, the
-    best two, and so on, until nearly all calls are saved.
+    Lines: all fields; all fields that are unique per row left out; each single field left out, where that
+    saves anything; then the best field left out, the best two, and so on, until nearly all calls are saved.
     """
 
     def __init__(self, names: tuple[str, ...]) -> None:
@@ -88,19 +88,26 @@ def _field_sets(cells: NDArray[np.uint64]) -> list[tuple[int, ...]]:
     wide = sorted(range(fields), key=lambda at: -distinct[at])
     base = _distinct(total)
     singles = {at: _distinct(total - cells[:, at]) for at in wide if distinct[at] > 1}
+    unique = tuple(at for at in range(fields) if distinct[at] == rows > 1)
     chosen: list[tuple[int, ...]] = [()]
-    chosen += [(at,) for at, count in singles.items() if base - count > _WORTH_SHARE * rows]
+    if 0 < len(unique) < fields:
+        chosen.append(unique)
+    chosen += [
+        (at,) for at, count in singles.items() if base - count > _WORTH_SHARE * rows and (at,) not in chosen
+    ]
     left_out: tuple[int, ...] = ()
-    now, best = base, singles
+    now, told, best = base, base, singles
     while len(left_out) < min(MAX_STEPS, fields - 1) and now > (1 - _ENOUGH_SHARE) * rows:
-        # what differs most is tried first, also where one field alone changes nothing (a key beside its number)
+        # where no field alone changes anything (a key beside its number), the one with most values goes
         at = min(best, key=lambda i: (best[i], wide.index(i)), default=None)
         if at is None:
             break
         left_out = (*left_out, at)
         now = best[at]
-        if left_out not in chosen and base - now > _WORTH_SHARE * rows:
+        known = {frozenset(line) for line in chosen}
+        if frozenset(left_out) not in known and told - now > _WORTH_SHARE * rows:
             chosen.append(left_out)
+        told = min(told, now) if frozenset(left_out) in {frozenset(line) for line in chosen} else told
         rest = total - cells[:, list(left_out)].sum(axis=1, dtype=np.uint64)
         best = {i: _distinct(rest - cells[:, i]) for i in wide if i not in left_out and distinct[i] > 1}
     return chosen

@@ -1,6 +1,6 @@
 """What each field holds: distinct values, tokens that repeat, fields it is fixed by.
 
-    a -> b   "a fixes b": no value of a goes with two values of b; known once a fixed field has been sent, b is free
+a -> b   "a fixes b": no value of a goes with two values of b; once a has been sent, b is free
 """
 
 from __future__ import annotations

@@ -43,9 +43,12 @@ def icicle(tree: PrefixTree, width_px: int, name: str) -> Element:
     spare = max(HEIGHT_PX - LINE_PX * len(levels), 0)
     total = max(tree.prompt_tokens, 1)
     root = el(
-        "svg", el("title", name), role="img", class_="icicle",
+        "svg",
+        el("title", name),
+        role="img",
+        class_="icicle",
         viewBox=f"0 0 {width_px} {LINE_PX * len(levels) + spare}",
-    )  # fmt: skip
+    )
     top = 0.0
     for level in levels:
         height = LINE_PX + spare * level.tokens / total
@@ -57,12 +60,25 @@ def icicle(tree: PrefixTree, width_px: int, name: str) -> Element:
 
 
 def _level_name(level: Level, top: float, height: float, total: int) -> Element:
-    found = el("g", el("title", f"{level.name}: {level.tokens:,} tokens, {share(level.reused_tokens, level.tokens)} reused"))
+    found = el(
+        "g",
+        el(
+            "title",
+            f"{level.name}: {level.tokens:,} tokens, {share(level.reused_tokens, level.tokens)} reused",
+        ),
+    )
     middle = top + height / 2
     two = height >= 2 * LINE_PX
     name = fitted(level.name, (GUTTER_PX - 3 * _PAD_PX) * _CHAR_PX / _BOLD_PX)
     found.append(
-        el("text", name, x=GUTTER_PX - 2 * _PAD_PX, y=middle + (-3 if two else 4), class_="level", text_anchor="end")
+        el(
+            "text",
+            name,
+            x=GUTTER_PX - 2 * _PAD_PX,
+            y=middle + (-3 if two else 4),
+            class_="level",
+            text_anchor="end",
+        )
     )
     if two:
         words = f"{percent(level.tokens / total)} of all tokens"
@@ -76,13 +92,21 @@ def _node(node: Node, level: Level, top: float, height: float, width_px: int) ->
     left, width = GUTTER_PX + node.begin * width_px, (node.end - node.begin) * width_px
     if not node.tokens:
         # nulls take no place in the prompt
-        return el("g", el("title", _title(node, level)), _part("empty", left, top, max(width - 0.8, 0.2), height))
+        words = el("text", node.label, x=left + _PAD_PX, y=top + height / 2 + 4, class_="share")
+        return el(
+            "g",
+            el("title", _title(node, level)),
+            _part("empty", left, top, max(width - 0.8, 0.2), height),
+            words if node.label == "null" and width >= _LEAST_LABEL_PX else None,
+        )
     reused = node.reused_tokens / node.tokens
     computed_px = width * (1 - reused)
     found = el("g", el("title", _title(node, level)))
     gap = 0.8 if width > 2 else 0.0
     if computed_px > 0.05:
-        found.append(_part("computed", left, top, min(computed_px, width - gap if reused == 0 else width), height))
+        found.append(
+            _part("computed", left, top, min(computed_px, width - gap if reused == 0 else width), height)
+        )
     if reused > 0:
         found.append(_part("reused", left + computed_px, top, max(width - computed_px - gap, 0.2), height))
     kind, start, room = (
@@ -94,7 +118,8 @@ def _node(node: Node, level: Level, top: float, height: float, width_px: int) ->
     if lines and room >= _LEAST_LABEL_PX:
         first = (height - _LEADING_PX * len(lines)) / 2 + 10
         texts = [
-            el("text", line, x=_PAD_PX, y=first + _LEADING_PX * at, class_=kind) for at, line in enumerate(lines)
+            el("text", line, x=_PAD_PX, y=first + _LEADING_PX * at, class_=kind)
+            for at, line in enumerate(lines)
         ]
         # an inner viewport cuts whatever the estimate of the text's width got wrong
         found.append(el("svg", *texts, x=start, y=top, width=room - 1, height=height))
@@ -116,8 +141,8 @@ def _title(node: Node, level: Level) -> str:
 
 def wrapped(text: str, room_px: float, most: int) -> list[str]:
     """Returns the text on at most ``most`` lines, the last one cut; no line where not even a word fits."""
-    words = " ".join(text.split()).split(" ")
-    if words[0] == "…":
+    words = text.split()
+    if words[:1] == ["…"]:
         return [line for line in [fitted(text, room_px)] if line]
     lines: list[str] = []
     while words and len(lines) < most - 1:
@@ -143,5 +168,5 @@ def fitted(text: str, room_px: float) -> str:
     for at, char in enumerate(line):
         used += 2 * _CHAR_PX if unicodedata.east_asian_width(char) in {"W", "F"} else _CHAR_PX
         if used > room_px:
-            return line[: at - 1].rstrip() + "…" if at > 4 else ""
+            return line[: at - 1].rstrip(" .,;:·") + "…" if at > 4 else ""
     return line

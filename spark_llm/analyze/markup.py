@@ -1,6 +1,6 @@
 """HTML and SVG as a tree of elements, so that no value of a table can ever become markup.
 
-    el("p", "5 < 6", class_="note")  ──►  <p class="note">5 &lt; 6</p>
+el("p", "5 < 6", class_="note")  ──►  <p class="note">5 &lt; 6</p>
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def page(root: Element) -> str:
 
 
 def data_table(caption: str, head: list[str], rows: list[list[Child]], words: int = 1) -> Element:
-    """Returns a table whose first ``words`` columns, and columns without a digit, hold words, the others numbers."""
+    """Returns a table; its first ``words`` columns, and those without a digit, hold words, others numbers."""
     right = [at >= words and any(_is_number(row[at]) for row in rows) for at in range(len(head))]
 
     def cells(tag: str, row: list[Child]) -> Element:

@@ -1,7 +1,7 @@
-"""The orders that are compared: as written, the best fixed field order, and what the planner makes.
+"""The orders that are compared: as written, one fixed field order, and what the planner makes.
 
-    written  rows and fields as they stand          fixed  one field order for all rows, rows sorted by it
-    planned  rows, and a field order per row, by `spark_llm.planner.order_table`
+written  rows and fields as they stand          fixed  one field order for all rows, rows sorted by it
+planned  rows, and a field order per row, by `spark_llm.planner.order_table`
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Requests:
         rows: int64 (n_requests,), the row each asks about.
         orders: int64 (n_orders, n_fields), distinct field orders as positions in written order.
         order_index: int64 (n_requests,), into ``orders``.
-        slots: int64 (n_requests, n_fields) or None; ``slots[p, j]`` is the field whose cell stands under the name
-            of field j, where fields are a set.
+        slots: int64 (n_requests, n_fields) or None; ``slots[p, j]`` is the field whose cell stands under the
+            name of field j, where fields are a set.
     """
 
     rows: NDArray[np.int64]
@@ -70,7 +70,8 @@ def first_of_each(ids: NDArray[np.int32]) -> NDArray[np.int64]:
 
 def row_keys(ids: NDArray[np.int32]) -> NDArray[np.uint64]:
     """Returns a 64-bit key per row; equal rows have equal keys."""
-    return hashed(ids).sum(axis=1, dtype=np.uint64)
+    found: NDArray[np.uint64] = hashed(ids).sum(axis=1, dtype=np.uint64)
+    return found
 
 
 def hashed(ids: NDArray[np.int32]) -> NDArray[np.uint64]:

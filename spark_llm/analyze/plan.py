@@ -1,13 +1,13 @@
 """The plan on disk: what to ask in which order, for whoever sends the requests.
 
-    --plan PLAN.parquet     row (int64), fields (list of text): one record per request, in execution order
-    --table OUT.parquet     the rows in written order with the cells of sets at the places the plan gives them
+--plan PLAN.parquet     row (int64), fields (list of text): one record per request, in execution order
+--table OUT.parquet     the rows in written order with the cells of sets at the places the plan gives them
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -36,7 +36,7 @@ class PlanWriter:
         self._distinct = distinct
         self._writers: dict[str, Any] = {}
 
-    def __enter__(self) -> PlanWriter:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -1,9 +1,9 @@
 """Tables from disk, in chunks that fit in memory.
 
-    movies.parquet · folder of Parquet files · movies.csv
-        │ pyarrow.dataset, only the chosen fields
-        ▼
-    Source: name, fields, rows ──► chunks(): tables of whole batches, in file order
+movies.parquet · folder of Parquet files · movies.csv
+    │ pyarrow.dataset, only the chosen fields
+    ▼
+Source: name, fields, rows ──► chunks(): tables of whole batches, in file order
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Source:
     dataset: Any
 
     def chunks(self, chunk_rows: int = CHUNK_ROWS, chunk_bytes: int = CHUNK_BYTES) -> Iterator[pa.Table]:
-        """Yields the rows in order, at most ``chunk_rows`` or about ``chunk_bytes`` of Arrow memory at a time.
+        """Yields the rows in order, at most ``chunk_rows`` or about ``chunk_bytes`` at a time.
 
         Raises:
             SparkLLMError: LLM_FILE_UNREADABLE when a later part of the file cannot be read.
@@ -108,7 +108,8 @@ def check_fields(path: Path, names: Sequence[str], known: Sequence[str]) -> None
     """Refuses names that the table lacks.
 
     Raises:
-        SparkLLMError: LLM_FIELD_NOT_FOUND, with the nearest name; LLM_INVALID_ARGUMENT for a name given twice.
+        SparkLLMError: LLM_FIELD_NOT_FOUND, with the nearest name; LLM_INVALID_ARGUMENT for a name given
+            twice.
     """
     for name in names:
         if name not in known:

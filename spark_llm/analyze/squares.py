@@ -1,7 +1,7 @@
-"""The published measure of an order: squared lengths of cells equal to the previous request's, from the first on.
+"""The published measure of an order: squared lengths of leading cells equal to the request before.
 
-The "prefix hit count" of arXiv 2403.05821, section 3. It is reported for comparison and never optimised: on tables
-with one long field it hardly tells good orders apart.
+The "prefix hit count" of arXiv 2403.05821, section 3. It is reported for comparison and never optimised: on
+tables with one long field it hardly tells good orders apart.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def squared_length(cells: Cells, requests: Requests) -> int:
-    """Returns the sum over requests of the squared characters of their leading cells that equal those before."""
+    """Returns the squared characters of leading cells that equal the request before, summed up."""
     places = requests.orders[requests.order_index]
     columns = places if requests.slots is None else np.take_along_axis(requests.slots, places, axis=1)
     ids = cells.ids[requests.rows[:, None], columns]

@@ -21,7 +21,13 @@ _MAX_FIELDS: Final = 30
 
 def text_report(analysis: Analysis) -> str:
     """Returns the report, ending with a line break."""
-    parts = [_about(analysis), _orders(analysis), _verdict(analysis), _fields(analysis), _duplicates(analysis)]
+    parts = [
+        _about(analysis),
+        _orders(analysis),
+        _verdict(analysis),
+        _fields(analysis),
+        _duplicates(analysis),
+    ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -36,21 +42,35 @@ def _about(analysis: Analysis) -> str:
     ]
     if analysis.chunks > 1:
         lines.append(
-            f"chunks  {analysis.chunks}: each planned by itself; duplicates and dependencies are those within chunks"
+            f"chunks  {analysis.chunks}: each planned by itself; duplicates are those within a chunk"
         )
     return "\n".join(lines)
 
 
 def _orders(analysis: Analysis) -> str:
-    head = ["order", "requests", "prompt tokens", "from cache", "", "to compute", "cache unlimited", "squares"]
+    head = [
+        "order",
+        "requests",
+        "prompt tokens",
+        "from cache",
+        "",
+        "to compute",
+        "cache unlimited",
+        "squares",
+    ]
     rows = [
         [
-            order.name, f"{order.requests:,}", f"{order.prompt_tokens:,}", f"{order.reused_tokens:,}",
-            percent(order.reused_share), f"{order.compute_tokens:,}", f"{order.compute_unlimited_tokens:,}",
+            order.name,
+            f"{order.requests:,}",
+            f"{order.prompt_tokens:,}",
+            f"{order.reused_tokens:,}",
+            percent(order.reused_share),
+            f"{order.compute_tokens:,}",
+            f"{order.compute_unlimited_tokens:,}",
             percent(order.squared_share),
         ]
         for order in analysis.orders.values()
-    ]  # fmt: skip
+    ]
     return table(head, rows)
 
 
@@ -76,16 +96,22 @@ def _fields(analysis: Analysis) -> str:
     ranked = sorted(analysis.field_reports, key=lambda report: -report.tokens)
     rows = [
         [
-            cut(report.name, _NAME_CHARS), f"{report.tokens:,}", share(report.tokens, total),
-            f"{report.distinct:,}", share(report.repeated_tokens, report.tokens),
+            cut(report.name, _NAME_CHARS),
+            f"{report.tokens:,}",
+            share(report.tokens, total),
+            f"{report.distinct:,}",
+            share(report.repeated_tokens, report.tokens),
             share(report.reused_tokens.get(WRITTEN, 0), report.tokens),
-            share(report.reused_tokens.get(PLANNED, 0), report.tokens), wording.note(report),
+            share(report.reused_tokens.get(PLANNED, 0), report.tokens),
+            wording.note(report),
         ]
         for report in ranked[:_MAX_FIELDS]
-    ]  # fmt: skip
+    ]
     more = len(ranked) - len(rows)
     tail = f"\n… {more} more fields, all in --json and --html" if more > 0 else ""
-    caption = "Share of each field's tokens that repeats, and that is found in the cache as written and as planned:"
+    caption = (
+        "Share of each field's tokens that repeats, and that is found in the cache as written and as planned:"
+    )
     return f"{caption}\n{table(head, rows)}{tail}"
 
 
@@ -96,7 +122,8 @@ def _duplicates(analysis: Analysis) -> str:
     ]
     lines = [table(["equal questions are asked once", "questions", "calls saved"], rows)]
     lines += [
-        textwrap.fill(f"Warning: {text}", WIDTH, subsequent_indent="  ") for text in wording.warnings(analysis)
+        textwrap.fill(f"Warning: {text}", WIDTH, subsequent_indent="  ")
+        for text in wording.warnings(analysis)
     ]
     return "\n".join(lines)
 

@@ -1,10 +1,10 @@
-"""Text to token ids: an estimate without any vocabulary, or a tokenizer.json read by the `tokenizers` library.
+"""Text to token ids: an estimate without any vocabulary, or a model's tokenizer.json.
 
     texts ──► ids uint32 (n_tokens,) and offsets int64 (n_texts + 1,)
 
 The estimate cuts texts where a byte-pair vocabulary of some 100,000 entries would, by the rules of
-`spark_llm.planner.token_estimate`, and takes a hash of each piece for its id: equal pieces have equal ids, which is
-all that a prefix cache looks at.
+`spark_llm.planner.token_estimate`, and takes a hash of each piece for its id: equal pieces have equal ids,
+which is all that a prefix cache looks at.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
     from spark_llm.planner.encode import CountTokens
 
-ESTIMATE_NOTE: Final = "estimated, within some 6 % of a vocabulary of 100,000; --tokenizer FILE counts exactly"
+ESTIMATE_NOTE: Final = (
+    "estimated, within some 6 % of a vocabulary of 100,000; --tokenizer FILE counts exactly"
+)
 
 
 class TokenIds(NamedTuple):
@@ -120,7 +122,7 @@ def _pieces(offsets: Any, data: Any, table: Any) -> Any:
     ends = np.zeros(count + 1, np.int64)
     size = 0
     for i in range(count):
-        state = 0
+        state = np.int64(0)
         key = np.uint32(0)
         started = False
         for byte in data[offsets[i] : offsets[i + 1]]:
@@ -131,7 +133,7 @@ def _pieces(offsets: Any, data: Any, table: Any) -> Any:
                     size += 1
                 key = np.uint32(2166136261)
                 started = True
-            key = np.uint32((np.uint64(key) ^ np.uint64(byte)) * np.uint64(16777619) & np.uint64(0xFFFFFFFF))
+            key = np.uint32((key ^ np.uint32(byte)) * np.uint32(16777619))
             state = step & 0x7F00
         if started:
             out[size] = key

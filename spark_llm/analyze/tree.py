@@ -1,11 +1,12 @@
 """The prefix tree of an order, folded to what can be seen in a picture.
 
     instruction  ███████████████████████████████████████████████████   every request
-    field 1      ▒████████████████████████▒█████████▒███████… 40 more   runs of requests with equal cells from the start
-    field 2      ▒██▒███▒█████▒███▒█…      ▒███▒█▒██ ▒▒▒▒▒▒              to here
+    field 1      ▒████████████████████████▒█████████▒███████… 40 more   runs of requests, equal from the
+    field 2      ▒██▒███▒█████▒███▒█…      ▒███▒█▒██ ▒▒▒▒▒▒              start to here
 
-Width is prompt tokens of the requests below. A run narrower than the least width is folded into its neighbours
-under the same parent. What of a node was computed (▒) and what was reused (█) comes from the simulated cache.
+Width is prompt tokens of the requests below. A run narrower than the least width is folded into its
+neighbours under the same parent. What of a node was computed (▒) and what was reused (█) comes from the
+simulated cache.
 """
 
 from __future__ import annotations
@@ -105,7 +106,11 @@ def prefix_tree(
         max_folded_share: folded nodes are no wider than this share of the width, or as wide as their parent.
     """
     begin, end = window or (0, len(requests.rows))
-    requests, prompt_tokens, reused = requests.slice(begin, end), blocks.prompt_tokens[begin:end], reused[begin:end]
+    requests, prompt_tokens, reused = (
+        requests.slice(begin, end),
+        blocks.prompt_tokens[begin:end],
+        reused[begin:end],
+    )
     count, fields = len(requests.rows), cells.ids.shape[1]
     places = requests.orders[requests.order_index]
     columns = places if requests.slots is None else np.take_along_axis(requests.slots, places, axis=1)
@@ -217,9 +222,7 @@ class _Strip:
         nodes = []
         for first, stop in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
             runs = stop - first
-            if labels is not None and runs == 1:
-                label = labels.of(int(starts[first]))
-            else:
-                label = f"… {runs:,} more"
+            named = labels if runs == 1 else None
+            label = named.of(int(starts[first])) if named else f"… {runs:,} more"
             nodes.append(self.node(int(starts[first]), int(ends[stop - 1]), runs, label))
         return tuple(nodes), starts[group]

@@ -62,7 +62,9 @@ def verdict(analysis: Analysis) -> str:
         f"({written.compute_tokens / max(best.compute_tokens, 1):.1f} times less)"
     )
     part = written.compute_tokens - fixed.compute_tokens
-    by_fixed = f"; a fixed field order alone saves {percent(part / written.compute_tokens)}" if part > 0 else ""
+    by_fixed = (
+        f"; a fixed field order alone saves {percent(part / written.compute_tokens)}" if part > 0 else ""
+    )
     return text + by_fixed + "."
 
 
@@ -70,21 +72,37 @@ def warnings(analysis: Analysis) -> list[str]:
     """Returns what keeps equal questions from being asked once, most telling first."""
     found = []
     base = analysis.duplicates[0].saved_share if analysis.duplicates else 0.0
-    unique = {report.name for report in analysis.field_reports if report.unique}
+    reports = {report.name: report for report in analysis.field_reports}
     for line in analysis.duplicates[1:]:
         gain = line.saved_share - base
+        if all(reports[name].distinct == reports[name].rows for name in line.left_out):
+            found.append(_unique_warning(line))
+            continue
         if gain < _STOPS_SHARE or len(line.left_out) > _MAX_NAMES:
             continue
         if len(line.left_out) > 1 and _subset_does(analysis, line, base):
             continue
         names, verb = joined(line.left_out), "stops" if len(line.left_out) == 1 else "together stop"
-        kind = " is unique per row and" if len(line.left_out) == 1 and line.left_out[0] in unique else ""
+        nearly = len(line.left_out) == 1 and reports[line.left_out[0]].unique
+        kind = " is nearly unique per row and" if nearly else ""
         found.append(
             f"{names}{kind} {verb} {percent(gain)} of deduplication: without "
             f"{'it' if len(line.left_out) == 1 else 'them'}, {line.questions:,} questions answer "
             f"{line.rows:,} rows."
         )
     return found
+
+
+def _unique_warning(line: DuplicateReport) -> str:
+    one = len(line.left_out) == 1
+    names = joined(
+        line.left_out if len(line.left_out) <= _MAX_NAMES else (*line.left_out[:_MAX_NAMES], "others")
+    )
+    head = f"{names} {'is' if one else 'are'} unique per row, so that no two questions are equal"
+    it = "it" if one else "them"
+    if line.questions == line.rows:
+        return f"{head}, and neither are any without {it}."
+    return f"{head}; without {it} {percent(line.saved_share)} of the calls are saved."
 
 
 def _subset_does(analysis: Analysis, line: DuplicateReport, base: float) -> bool:
