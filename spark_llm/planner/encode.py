@@ -44,6 +44,7 @@ class Encoded:
         lengths_bytes: float64 (n_ids,); bytes of the value in UTF-8.
         distinct: int64 (n_fields,); distinct values per field, null counted as one.
         name_tokens: float64 (n_fields,); tokens of the part of a cell that does not depend on its value.
+        row_tokens: float64 (n_rows,); tokens of all cells of a row.
     """
 
     ids: NDArray[np.int32]
@@ -52,11 +53,12 @@ class Encoded:
     lengths_bytes: NDArray[np.float64]
     distinct: NDArray[np.int64]
     name_tokens: NDArray[np.float64]
+    row_tokens: NDArray[np.float64]
 
     @property
     def total_tokens(self) -> float:
         """Tokens of all cells of the table, without instructions."""
-        return float(self.weights_tokens[self.ids].sum()) if self.ids.size else 0.0
+        return float(self.row_tokens.sum())
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +101,13 @@ def encode(
     else:
         columns = [one(group) for group in groups]
     ids = np.empty((rows, fields), np.int32)
-    distinct = np.zeros(fields, np.int64)
+    distinct, row_tokens = np.zeros(fields, np.int64), np.zeros(rows)
     base = 0
     for group, column in zip(groups, columns, strict=True):
         for nth, place in enumerate(group):
-            np.add(column.codes[nth * rows : (nth + 1) * rows], base, out=ids[:, place])
+            codes = column.codes[nth * rows : (nth + 1) * rows]
+            np.add(codes, base, out=ids[:, place])
+            row_tokens += column.tokens[codes]
             distinct[place] = len(column.tokens)
         base += len(column.tokens)
     return Encoded(
@@ -113,6 +117,7 @@ def encode(
         _joined([column.lengths for column in columns], np.float64),
         distinct,
         np.array([name + MARKS_TOKENS - 1 for name in names], np.float64),
+        row_tokens,
     )
 
 

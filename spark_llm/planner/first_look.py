@@ -42,8 +42,4 @@ def nothing_repeats(table: pa.Table, seed: int) -> str:
 def most_shareable(encoded: Encoded) -> float:
     """Returns the share of the cells' tokens that repeats within its field: no order can save more."""
     total = encoded.total_tokens
-    if total <= 0:
-        return 0.0
-    used = np.zeros(len(encoded.weights_tokens), bool)
-    used[encoded.ids.reshape(-1)] = True
-    return float(1 - encoded.weights_tokens[used].sum() / total)
+    return float(1 - encoded.weights_tokens.sum() / total) if total > 0 else 0.0

@@ -67,7 +67,7 @@ class Problem:
     ) -> None:
         self.encoded, self.reduced, self.start = encoded, reduced, start
         self._rank, self._instruction_tokens, self._block_tokens = rank, instruction_tokens, block_tokens
-        self._prompts = encoded.weights_tokens[encoded.ids].sum(axis=1) + instruction_tokens
+        self._prompts = encoded.row_tokens + instruction_tokens
         self._prompt_tokens = round(float(self._prompts.sum()))
 
     @property

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 DEFAULT_BUDGET_S: Final = 5.0
 _ROWS_FOR_THREADS: Final = 200_000
-# What default may add to the cheap methods: a share of their own time and a little for small tables.
-_EXTRA_SHARE: Final = 1.0
-_EXTRA_S: Final = 0.01
+# What default may add to the cheap methods, by their own expected time and at most.
+_EXTRA_SHARE: Final = 1.2
+_MOST_EXTRA_S: Final = 0.1
 
 
 def solve(problem: Problem, policy: str, budget_s: float | None) -> Plan:
@@ -45,7 +45,7 @@ def solve(problem: Problem, policy: str, budget_s: float | None) -> Plan:
     spent_s = sum(problem.expected_s(method) for method in cheap)
     if policy == "thorough":
         return _improved(problem, best, DEFAULT_BUDGET_S if budget_s is None else budget_s, thorough=True)
-    return _improved(problem, best, spent_s * _EXTRA_SHARE + _EXTRA_S, thorough=False)
+    return _improved(problem, best, min(spent_s * _EXTRA_SHARE, _MOST_EXTRA_S), thorough=False)
 
 
 def _cheap(problem: Problem) -> list[Method]:

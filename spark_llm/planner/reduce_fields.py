@@ -35,6 +35,7 @@ class Reduced:
         leading: places of fields that stand first in every prompt, in this order.
         last: places of fields that stand last.
         sets: int16 (n_reduced,); number of the set a reduced field belongs to, -1 for none.
+        distinct: int64 (n_reduced,); distinct values per reduced field.
         fixes: bool (n_reduced, n_reduced); fixes[a, b]: field a fixes field b, which is then the coarser one.
     """
 
@@ -45,6 +46,7 @@ class Reduced:
     leading: tuple[int, ...]
     last: tuple[int, ...]
     sets: NDArray[np.int16]
+    distinct: NDArray[np.int64]
     fixes: NDArray[np.bool_]
 
     @property
@@ -110,6 +112,7 @@ def reduce_fields(
         (*first, *constant),
         tuple(last),
         np.array([set_of.get(place, -1) for place in reduced], np.int16),
+        encoded.distinct[reduced],
         among,
     )
 

@@ -51,12 +51,12 @@ def completion_tokens(  # noqa: PLR0913  a kernel: all its memory is handed in
             break
         total += best
         open_fields[field] = False
-        groups = refine(ids, field, rows, bounds, groups, (counts, touched, moved, new_bounds))
+        groups = _refine(ids, field, rows, bounds, groups, (counts, touched, moved, new_bounds))
     return total
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def refine(ids: Any, field: Any, rows: Any, bounds: Any, groups: Any, memory: Any) -> Any:
+def _refine(ids: Any, field: Any, rows: Any, bounds: Any, groups: Any, memory: Any) -> Any:
     """Splits groups by a field in place, drops rows that are alone, and returns the number of groups."""
     counts, touched, moved, new_bounds = memory
     write, made = 0, 0

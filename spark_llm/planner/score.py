@@ -51,8 +51,7 @@ def squared_share(
 ) -> float:
     """Returns the paper's prefix hit count over its maximum (section 3.1): squared lengths of leading cells."""
     squares = encoded.lengths_bytes**2
-    most = float(squares[encoded.ids].sum()) if encoded.ids.size else 0.0
-    hits = _squared_hits(encoded.ids, rows, orders, _NO_SLOTS if slots is None else slots, squares)
+    hits, most = _squared_hits(encoded.ids, rows, orders, _NO_SLOTS if slots is None else slots, squares)
     return float(hits) / most if most else 0.0
 
 
@@ -84,12 +83,14 @@ def _shared(  # noqa: PLR0913, PLR0917  a kernel
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _squared_hits(ids: Any, rows: Any, orders: Any, slots: Any, squares: Any) -> Any:
-    hits = 0.0
-    for at in range(1, len(ids)):
-        for nth in range(ids.shape[1]):
+    hits, most = 0.0, 0.0
+    for at in range(len(ids)):
+        for field in range(ids.shape[1]):
+            most += squares[ids[at, field]]
+        for nth in range(ids.shape[1] if at else 0):
             field = orders[at, nth]
             cell = _cell(ids, rows, slots, at, field)
             if orders[at - 1, nth] != field or _cell(ids, rows, slots, at - 1, field) != cell:
                 break
             hits += squares[cell]
-    return hits
+    return hits, most

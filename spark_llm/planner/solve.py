@@ -159,7 +159,7 @@ def _as_it_came(
     prompt_tokens, shared, squares, groups = 0, 0, 0.0, places
     if cost is not None:
         encoded = cost.encoded
-        prompts = encoded.weights_tokens[encoded.ids].sum(axis=1) + cost.instruction_tokens
+        prompts = encoded.row_tokens + cost.instruction_tokens
         full = order[index]
         prompt_tokens = round(float(prompts.sum()))
         shared = round(

@@ -25,19 +25,15 @@ _CHARS_PER_TOKEN: Final = 4
 def tail_rank(encoded: Encoded, seed: int) -> NDArray[np.int16]:
     """Returns all fields, the best to follow the last shared cell first; int16 (n_fields,)."""
     rows, fields = encoded.ids.shape
-    draw = np.random.default_rng(seed)
-    pairs = draw.integers(0, max(rows, 1), (2, _PAIRS)) if rows else np.zeros((2, 0), np.int64)
-    worth = np.zeros(fields)
-    for place in range(fields):
-        left, right = encoded.ids[pairs[0], place], encoded.ids[pairs[1], place]
-        differ = encoded.sort_keys[left] ^ encoded.sort_keys[right]
-        # equal leading bytes of two 8-byte starts
-        common = 8 - np.ceil(np.log2(differ.astype(np.float64) + 1) / 8)
-        equal = left == right
-        tokens = np.where(
-            equal, encoded.weights_tokens[left] - encoded.name_tokens[place], common / _CHARS_PER_TOKEN
-        )
-        worth[place] = encoded.name_tokens[place] + (tokens.mean() if rows else 0.0)
+    if not rows:
+        return np.arange(fields, dtype=np.int16)
+    pairs = np.random.default_rng(seed).integers(0, rows, (2, _PAIRS))
+    left, right = encoded.ids[pairs[0]], encoded.ids[pairs[1]]
+    differ = encoded.sort_keys[left] ^ encoded.sort_keys[right]
+    # bytes that two 8-byte starts have in common
+    common = 8 - np.ceil(np.log2(differ.astype(np.float64) + 1) / 8)
+    whole = encoded.weights_tokens[left] - encoded.name_tokens
+    worth = encoded.name_tokens + np.where(left == right, whole, common / _CHARS_PER_TOKEN).mean(axis=0)
     return np.argsort(-worth, kind="stable").astype(np.int16)
 
 
