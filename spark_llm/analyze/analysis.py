@@ -199,12 +199,12 @@ def analyze(
         question: what would be asked.
         tokenizer: makes the tokens.
         on_planned: called with each chunk's plan, for files written on the way.
-        chunk_rows: at most so many rows in a chunk; None for `read.CHUNK_ROWS`.
+        chunk_rows: at most so many rows in a chunk; None for the limits of `Source.chunks`.
     """
     found = Analysis(str(source.path.name), source.rows, source.fields, question, tokenizer.note)
     fields, duplicates = FieldCounter(source.fields), DuplicateCounter(source.fields)
     at = 0
-    for table in source.chunks() if chunk_rows is None else source.chunks(chunk_rows):
+    for table in source.chunks(chunk_rows):
         cells = cut_into_cells(table, tokenizer, head_text(question.instruction), question.sets)
         found.head_tokens = cells.head_tokens
         fields.add(cells)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES: Final = 1 << 30
 CHUNK_ROWS: Final = 1_000_000
+CHUNK_CELLS: Final = 20_000_000
 _CSV_SUFFIXES: Final = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 
 
@@ -42,12 +43,16 @@ class Source:
     rows: int
     dataset: Any
 
-    def chunks(self, chunk_rows: int = CHUNK_ROWS, chunk_bytes: int = CHUNK_BYTES) -> Iterator[pa.Table]:
+    def chunks(self, chunk_rows: int | None = None, chunk_bytes: int = CHUNK_BYTES) -> Iterator[pa.Table]:
         """Yields the rows in order, at most ``chunk_rows`` or about ``chunk_bytes`` at a time.
+
+        Without ``chunk_rows``, at most `CHUNK_ROWS` rows or `CHUNK_CELLS` cells.
 
         Raises:
             SparkLLMError: LLM_FILE_UNREADABLE when a later part of the file cannot be read.
         """
+        if chunk_rows is None:
+            chunk_rows = max(1, min(CHUNK_ROWS, CHUNK_CELLS // len(self.fields)))
         schema = pa.schema([self.dataset.schema.field(name) for name in self.fields])
         held: list[pa.RecordBatch] = []
         rows = size = 0
