@@ -183,8 +183,9 @@ def duplicates(name: str, text: pa.Table) -> list[dict[str, Any]]:
         questions = chosen.group_by(chosen.column_names).aggregate([]).num_rows
         words = ", ".join(fields) or "all"
         found.append(
-            {"table": name, "policy": f"equal questions once: {words}", "rows": text.num_rows,
-             "requests": questions, "calls_saved_share": 1 - questions / max(text.num_rows, 1)}
+            {"table": name, "policy": "equal rows once", "rows": text.num_rows, "fields": chosen.num_columns,
+             "requests": questions, "calls_saved_share": 1 - questions / max(text.num_rows, 1),
+             "method": words}
         )  # fmt: skip
     return found
 
@@ -195,10 +196,10 @@ def gates(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     tables = list(dict.fromkeys(row["table"] for row in rows))
     found: dict[str, dict[str, Any]] = {}
     if set(RELEASED_S) <= set(tables):
-        for policy, target in (("default", 15.3e6), ("thorough", 15.2e6)):
+        for policy, target in (("default", 15.3), ("thorough", 15.2)):
             if all((table, policy) in of for table in RELEASED_S):
-                total = sum(of[table, policy]["compute_tokens"] for table in RELEASED_S)
-                found[f"compute_tokens_{policy}"] = harness.gate(total, target, at_least=False)
+                total = sum(of[table, policy]["compute_tokens"] for table in RELEASED_S) / 1e6
+                found[f"compute_million_tokens_{policy}"] = harness.gate(total, target, at_least=False)
     for table in tables:
         ours, theirs = of.get((table, "default")), of.get((table, PUBLISHED))
         if ours and theirs:

@@ -94,7 +94,7 @@ def _headline(analysis: Analysis) -> Element:
         ),
         el("p", wording.verdict(analysis), class_="verdict"),
         el("p", f"Not reordered: {analysis.reason}") if analysis.reason else None,
-        el("div", order_bars(orders), class_="scroll"),
+        el("div", order_bars(orders), class_="scroll bars"),
         data_table("Prompt tokens per order", head, rows),
     )
 

@@ -44,7 +44,7 @@ class Node:
     Attributes:
         begin: where it begins, as a share of all prompt tokens.
         end: where it ends.
-        label: the value they share, ``value · field`` where the level mixes fields, or ``… n more``.
+        label: the value they share, ``value · field`` where that is not the level's, or ``… n more``.
         runs: how many runs it stands for.
         requests: how many requests.
         tokens: their tokens at this level.
@@ -137,7 +137,7 @@ def prefix_tree(
         changed = changed | np.concatenate([[True], here[1:] != here[:-1]])
         name, mixed = _name(cells.fields, places[:, at])
         strip = _Strip(edges, max_folded_share, tokens[:, at], taken[:, at])
-        nodes, parents = strip.fold(changed, parents, _Labels(cells, ids[:, at], places[:, at], mixed))
+        nodes, parents = strip.fold(changed, parents, _Labels(cells, ids[:, at], places[:, at], name))
         levels.append(Level(name, mixed, int(tokens[:, at].sum()), int(taken[:, at].sum()), nodes))
     if last < fields:
         rest, rest_taken = tokens[:, last:].sum(axis=1), taken[:, last:].sum(axis=1)
@@ -173,14 +173,15 @@ class _Labels:
     cells: Cells
     ids: NDArray[np.int32]
     places: NDArray[np.int64]
-    mixed: bool
+    level: str
 
     def of(self, request: int) -> str:
         """The value at this level, cut where no picture could show it."""
         value = self.cells.texts[self.ids[request]]
         value = str(json.loads(value)) if value.startswith('"') else value
         value = value if len(value) <= _LABEL_CHARS else value[:_LABEL_CHARS] + "…"
-        return f"{value} · {self.cells.fields[self.places[request]]}" if self.mixed else value
+        field = self.cells.fields[self.places[request]]
+        return value if field == self.level else f"{value} · {field}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ def table(tmp_path):
     words = [
         "alpha",
         "beta gamma",
-        "a longer text about things, told (slowly) and with care",
+        "a longer text about things – told (slowly), à la carte ☃☃ 日本語",
         "42",
         "",
         'quo"ted',
