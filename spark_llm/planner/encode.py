@@ -1,7 +1,7 @@
 """A table as numbers: every distinct cell gets an id, and every id a weight in prompt tokens.
 
-    column "city"   Oslo  Rome  Oslo  null     ids   0 1 0 2    unique over all columns: equal ids = equal cells
-    column "stars"  5     4     4     5              3 4 4 3    of the same field (or of the same set of fields)
+    column "city"   Oslo  Rome  Oslo  null     ids  0 1 0 2   unique over all columns: equal ids = equal cells
+    column "stars"  5     4     4     5             3 4 4 3   of the same field (or of the same set of fields)
     weights_tokens  tokens of `, "city": "Oslo"` …   one per id, counted once per distinct value
 
 Fields of a set (see `order_table`) share their ids, so that one passage in two of them is one id.

@@ -1,8 +1,8 @@
 """Is there anything to share? Two looks that cost far less than solving.
 
-Before a large table is encoded: no value seen twice among s sampled rows of n means, with 95 % confidence, that a value
-has at most 3 * 2n / s^2 other rows like it on average (the birthday bound); s = 16 sqrt(n) puts that at 2.3 %.
-After encoding: the tokens that distinct values save at most, exactly.
+Before a large table is encoded: no value seen twice among s sampled rows of n means, with 95 % confidence,
+that a value has at most 3 * 2n / s^2 other rows like it on average (the birthday bound); s = 16 sqrt(n) puts
+that at 2.3 %. After encoding: the tokens that distinct values save at most, exactly.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _LARGE_ROWS: Final = 100_000
 
 
 def nothing_repeats(table: pa.Table, seed: int) -> str:
-    """Returns a reason when a sample of a large table has no repeated value in any field, else the empty text."""
+    """Returns a reason when a sample of a large table has no repeated value in any field, else ""."""
     rows = table.num_rows
     if rows < _LARGE_ROWS:
         return ""

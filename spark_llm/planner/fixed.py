@@ -18,7 +18,7 @@ _LARGE_ROWS: Final = 200_000
 
 
 def by_statistics(reduced: Reduced) -> list[int]:
-    """Returns reduced fields by mean tokens times repeats per value (the paper's fixed order, section 4.2.2)."""
+    """Returns reduced fields by mean tokens times repeats per value (the paper's section 4.2.2)."""
     rows, fields = reduced.ids.shape
     tokens = reduced.weights_tokens[reduced.ids].mean(axis=0)
     worth = tokens * (rows / reduced.distinct - 1)
@@ -35,4 +35,3 @@ def sort_rows(ids: NDArray[np.int32], order: Sequence[int]) -> NDArray[np.int32]
             if product > float(rows) ** 2 and len(keys) > 2:
                 break  # rows equal in all of these are equal in what is left, or as good as
     return np.lexsort(keys[::-1]).astype(np.int32) if keys else np.arange(rows, dtype=np.int32)
-

@@ -1,13 +1,14 @@
-"""Group greedy recursion (GGR): take the value whose rows share most, put it first, solve its rows, then the rest.
+"""Group greedy recursion (GGR): the value whose rows share most goes first, then its rows, then the rest.
 
-    value "Amelie" in 41 rows: (tokens of the cell and of what it determines)^power x 40    the largest goes first
+    value "Amelie" in 41 rows: (tokens of the cell and what it determines)^power x 40   the largest goes first
         its 41 rows: fields equal in all of them next, then the same again
         other rows: the next largest value, counted without rows already taken
 
-Source: arXiv 2403.05821, section 4.2. Differs from the paper: exact, without its early stop; a lazy heap instead of a
-scan per step (counts only fall, by subtraction), so a level costs O(rows * fields); the weight is in tokens; fields
-equal in all rows of a group are found there instead of declared; values of a set of fields (see `order_table`) are
-counted in whichever field of the set they stand, and move to the set's first free field.
+Source: arXiv 2403.05821, section 4.2. Differs from the paper: exact, without its early stop; a lazy heap
+instead of a scan per step (counts only fall, by subtraction), so a level costs O(rows * fields); the weight
+is in tokens; fields equal in all rows of a group are found there instead of declared; values of a set of
+fields (see `order_table`) are counted in whichever field of the set they stand, and move to the set's first
+free field.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from spark_llm.planner.rollout import completion_tokens
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def solve_greedy(  # noqa: PLR0913, PLR0915  a kernel: all its memory is handed in
+def solve_greedy(
     ids: Any, rows: Any, weights: Any, scores: Any, starts: Any, sets: Any, slots: Any, roll: Any,
     orders: Any, fixed: Any,
 ) -> None:  # fmt: skip
@@ -35,8 +36,8 @@ def solve_greedy(  # noqa: PLR0913, PLR0915  a kernel: all its memory is handed 
         starts: int64 (groups + 1,); each group is solved alone and stays in one piece.
         sets: int16 (m,); number of the set a field belongs to, -1 for none.
         slots: int16 (n, m) or (0, 0) without sets; the source field of each cell, permuted with `ids`.
-        roll: 0 for the published score; else a value is worth what its group shares under a greedy completion,
-            divided by its rows to the power of `roll`.
+        roll: 0 for the published score; else a value is worth what its group shares under a greedy
+            completion, divided by its rows to the power of `roll`.
         orders: int16 (n, m), written: fields in prompt order; those after `fixed` of them are in no order.
         fixed: int16 (n,), written: how many leading fields matter.
     """
@@ -84,8 +85,8 @@ def solve_greedy(  # noqa: PLR0913, PLR0915  a kernel: all its memory is handed 
             if counts[value] > 1:
                 heap_values[entries], heap_counts[entries] = value, counts[value]
                 heap_scores[entries] = _worth(
-                    ids, weights, scores, value, counts[value], firsts, lists, taken, low, open_fields, sets, roll,
-                    scratch, clock,
+                    ids, weights, scores, value, counts[value], firsts, lists, taken, low, open_fields,
+                    roll, scratch, clock,
                 )  # fmt: skip
                 entries += 1
         for at in range(entries // 2 - 1, -1, -1):
@@ -117,7 +118,7 @@ def solve_greedy(  # noqa: PLR0913, PLR0915  a kernel: all its memory is handed 
             if alive > 1 and alive != heap_counts[0]:
                 heap_counts[0] = alive
                 heap_scores[0] = _worth(
-                    ids, weights, scores, value, alive, firsts, lists, taken, low, open_fields, sets, roll,
+                    ids, weights, scores, value, alive, firsts, lists, taken, low, open_fields, roll,
                     scratch, clock,
                 )  # fmt: skip
             else:
@@ -177,9 +178,9 @@ def _uncount(ids: Any, row: Any, open_fields: Any, sets: Any, counts: Any) -> No
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _list_rows(  # noqa: PLR0913  a kernel
-    ids: Any, low: Any, high: Any, open_fields: Any, sets: Any, counts: Any, touched: Any, seen: Any, firsts: Any,
-    lists: Any,
+def _list_rows(
+    ids: Any, low: Any, high: Any, open_fields: Any, sets: Any, counts: Any, touched: Any, seen: Any,
+    firsts: Any, lists: Any,
 ) -> None:  # fmt: skip
     """Writes the rows of every value that occurs twice or more; those of value v begin at firsts[v]."""
     total = 0
@@ -201,7 +202,7 @@ def _list_rows(  # noqa: PLR0913  a kernel
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _field_of(  # noqa: PLR0913  a kernel
+def _field_of(
     ids: Any, row: Any, value: Any, open_fields: Any, sets: Any, taken: Any, firsts: Any, lists: Any, low: Any
 ) -> Any:
     """The field a value stands in; in a set, the set's first open field, where it will stand."""
@@ -222,9 +223,7 @@ def _field_of(  # noqa: PLR0913  a kernel
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _to_slot(  # noqa: PLR0913  a kernel
-    ids: Any, slots: Any, row: Any, value: Any, field: Any, open_fields: Any, sets: Any
-) -> None:
+def _to_slot(ids: Any, slots: Any, row: Any, value: Any, field: Any, open_fields: Any, sets: Any) -> None:
     """Swaps the value into its field, the cell that stood there into the place it leaves."""
     for other in range(ids.shape[1]):
         if open_fields[other] and sets[other] == sets[field] and ids[row, other] == value:
@@ -234,9 +233,9 @@ def _to_slot(  # noqa: PLR0913  a kernel
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _worth(  # noqa: PLR0913  a kernel
-    ids: Any, weights: Any, scores: Any, value: Any, alive: Any, firsts: Any, lists: Any, taken: Any, low: Any,
-    open_fields: Any, sets: Any, roll: Any, scratch: Any, clock: Any,
+def _worth(
+    ids: Any, weights: Any, scores: Any, value: Any, alive: Any, firsts: Any, lists: Any, taken: Any,
+    low: Any, open_fields: Any, roll: Any, scratch: Any, clock: Any,
 ) -> Any:  # fmt: skip
     if roll <= 0.0:
         return scores[value] * (alive - 1)

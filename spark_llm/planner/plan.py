@@ -56,7 +56,7 @@ class Problem:
         block_tokens: tokens of a block that the engine shares.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917
+    def __init__(
         self,
         encoded: Encoded,
         reduced: Reduced,
@@ -83,7 +83,7 @@ class Problem:
     def expected_s(self, method: Method) -> float:
         """Seconds that a method is expected to take on one core."""
         rows, fields = self.reduced.ids.shape
-        return rows * fields * method.cell_s(fields)
+        return float(rows * fields) * method.cell_s(fields)
 
     def plan(self, method: Method, start: Start) -> Plan:
         """Runs a method on the groups of `start`."""
@@ -92,6 +92,12 @@ class Problem:
     def finish(self, name: str, candidate: Candidate) -> Plan:
         """Completes a candidate and counts what it costs."""
         full, lead = full_orders(self.reduced, candidate.orders, candidate.fixed, self._rank)
+        return self.counted(name, candidate, full, lead)
+
+    def counted(
+        self, name: str, candidate: Candidate, full: NDArray[np.int16], lead: NDArray[np.int16]
+    ) -> Plan:
+        """Counts what a candidate with its orders of all fields costs."""
         shared = shared_tokens(
             self.encoded, candidate.rows, full, self.full_slots(candidate), self._prompts,
             self._instruction_tokens, self._block_tokens,

@@ -5,16 +5,15 @@
     tree       the adaptive column tree (`tree`)
     ggr        the published group greedy recursion, exact (`greedy`)
     default    the cheap ones, the best of them; then its groups are solved again by other methods (`regroup`)
-    thorough   the same with slower methods, as long as their expected time fits the budget, and single rows moved
+    thorough   the same with slower methods, while their expected time fits the budget, and single rows moved
 
-No method wins on every table, nor on every group of one: trees are best on joined tables, the greedy on flags, claims
-and retrieval. What a method is expected to take is computed from the table's size, not measured, so that the choice of
-methods, and with it the plan, is the same on every machine.
+No method wins on every table, nor on every group of one: trees are best on joined tables, the greedy on
+flags, claims and retrieval. What a method is expected to take is computed from the table's size, not
+measured, so that the choice of methods, and with it the plan, is the same on every machine.
 """
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from spark_llm.planner.methods import Fixed, Greedy, Method, Tree
@@ -25,9 +24,10 @@ if TYPE_CHECKING:
     from spark_llm.planner.plan import Plan, Problem
 
 DEFAULT_BUDGET_S: Final = 5.0
-_ROWS_FOR_THREADS: Final = 200_000
+# In larger tables short values that occur very often outscore the long ones that matter.
+_CELLS_FOR_GREEDY: Final = 5_000_000
 # What default may add to the cheap methods, by their own expected time and at most.
-_EXTRA_SHARE: Final = 1.2
+_EXTRA_SHARE: Final = 1.0
 _MOST_EXTRA_S: Final = 0.1
 
 
@@ -41,7 +41,9 @@ def solve(problem: Problem, policy: str, budget_s: float | None) -> Plan:
     if policy in single:
         return problem.plan(single[policy], problem.start)
     cheap = _cheap(problem)
-    best = min(_run(problem, cheap), key=lambda plan: plan.compute_tokens)
+    best = min(
+        (problem.plan(method, problem.start) for method in cheap), key=lambda plan: plan.compute_tokens
+    )
     spent_s = sum(problem.expected_s(method) for method in cheap)
     if policy == "thorough":
         return _improved(problem, best, DEFAULT_BUDGET_S if budget_s is None else budget_s, thorough=True)
@@ -51,30 +53,27 @@ def solve(problem: Problem, policy: str, budget_s: float | None) -> Plan:
 def _cheap(problem: Problem) -> list[Method]:
     if problem.reduced.has_sets:
         return [Greedy("value", 3.0), Greedy("value", 2.0)]
-    methods: list[Method] = [Tree(1), Greedy("value", 2.0)]
-    if problem.has_dependencies:
-        methods.append(Greedy("closure", 2.0))
-    return [*methods, Fixed()]
-
-
-def _run(problem: Problem, methods: list[Method]) -> list[Plan]:
-    if problem.rows < _ROWS_FOR_THREADS:
-        return [problem.plan(method, problem.start) for method in methods]
-    # The kernels run without the interpreter's lock.
-    with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(lambda method: problem.plan(method, problem.start), methods))
+    methods: list[Method] = [Tree(1)]
+    if problem.reduced.ids.size <= _CELLS_FOR_GREEDY:
+        methods.append(Greedy("value", 2.0))
+        if problem.has_dependencies:
+            methods.append(Greedy("closure", 2.0))
+        methods.append(Fixed())
+    return methods
 
 
 def _improved(problem: Problem, best: Plan, budget_s: float, *, thorough: bool) -> Plan:
     """Solves groups of the best plan again, coarse groups first, as far as the budget goes."""
     left = budget_s
+    if thorough:
+        best = reinserted(problem, best)
     for depth, method in _schedule(problem, thorough=thorough):
         cost = problem.expected_s(method)
         if cost > left:
             continue
         left -= cost
         best = regrouped(problem, best, depth, method)
-    return reinserted(problem, best) if thorough and not problem.reduced.has_sets else best
+    return reinserted(problem, best) if thorough else best
 
 
 def _schedule(problem: Problem, *, thorough: bool) -> list[tuple[int, Method]]:
@@ -84,7 +83,14 @@ def _schedule(problem: Problem, *, thorough: bool) -> list[tuple[int, Method]]:
         steps: list[tuple[int, Method]] = [(0, method) for method in roll]
         return [*steps, *((1, method) for method in (*roll, Greedy("value", 2.0)))]
     value, closure, roll_85 = Greedy("value", 2.0), Greedy("closure", 2.0), Greedy("value", 1.0, 0.85)
-    first: list[tuple[int, Method]] = [(0, roll_85), (1, Tree(3)), (1, Tree(1)), (1, value), (2, Tree(3)), (2, closure)]
+    first: list[tuple[int, Method]] = [
+        (0, roll_85),
+        (1, Tree(3)),
+        (1, Tree(1)),
+        (1, value),
+        (2, Tree(3)),
+        (2, closure),
+    ]
     if not thorough:
         return first
     others: tuple[Method, ...] = (Tree(3), Tree(100), value, closure, Greedy("value", 1.0), roll_85)

@@ -1,4 +1,4 @@
-"""The part of a table that a solver has to look at: fields in which something repeats, each piece of knowledge once.
+"""The part of a table that a solver has to look at: fields in which something repeats.
 
 constant      the same cell in every row: first, nothing to decide
 unique        no cell occurs twice: last, nothing to share
@@ -118,14 +118,15 @@ def reduce_fields(
 
 
 def _add_once(weights: NDArray[np.float64], ids: NDArray[np.int32], amounts: NDArray[np.float64]) -> None:
-    """Adds to each id its amount once, however many rows have it."""
-    found, where = np.unique(ids, return_index=True)
-    weights[found] += amounts[where]
+    """Adds to each id its amount once, however many rows have it: the rows of an id agree on the amount."""
+    once = np.zeros(len(weights))
+    once[ids] = amounts
+    weights += once
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _dependencies(columns: Any, n_ids: Any) -> Any:
-    """bool (m, m): does field a fix field b? By the first row of each value of a; most pairs fail early."""
+    """Bool (m, m): does field a fix field b? By the first row of each value of a; most pairs fail early."""
     fields, rows = columns.shape
     fixes = np.zeros((fields, fields), np.bool_)
     first = np.full(n_ids, -1, np.int64)

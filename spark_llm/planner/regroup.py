@@ -1,12 +1,12 @@
 """The best plan's groups solved again by another method, each group keeping the better of the two.
 
-    best plan     │ film 7: 41 rows, tree     │ film 9: 12 rows, tree   │ …
-    again, greedy │ film 7: fewer tokens: kept │ film 9: more: not kept  │ …
+best plan     │ film 7: 41 rows, tree     │ film 9: 12 rows, tree   │ …
+again, greedy │ film 7: fewer tokens: kept │ film 9: more: not kept  │ …
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from spark_llm.planner.methods import Candidate, Start
 from spark_llm.planner.tail import groups_at
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from spark_llm.planner.methods import Method
     from spark_llm.planner.plan import Plan, Problem
 
@@ -24,7 +26,8 @@ def regrouped(problem: Problem, best: Plan, depth: int, method: Method) -> Plan:
     Args:
         problem: the table.
         best: the plan to improve.
-        depth: leading cells, beyond those of the start, that the rows of a group share; 0 solves the start again.
+        depth: leading cells, beyond those of the start, that the rows of a group share; 0 solves the start
+            again.
         method: what to try.
     """
     old = best.candidate
@@ -43,15 +46,24 @@ def regrouped(problem: Problem, best: Plan, depth: int, method: Method) -> Plan:
     if not better.any():
         return best
     new = other.candidate
-    orders = old.orders.copy()
-    orders[better] = new.orders[better]
     slots = None
     if old.slots is not None and new.slots is not None:
-        slots = np.where(better[:, None], new.slots, old.slots)
-    mixed = problem.finish(
+        slots = _mixed(better, new.slots, old.slots)
+    mixed = problem.counted(
         best.method if method.name in best.method else f"{best.method} + {method.name}",
         Candidate(
-            np.where(better, new.rows, old.rows), orders, np.where(better, new.fixed, old.fixed), slots
+            _mixed(better, new.rows, old.rows),
+            _mixed(better, new.orders, old.orders),
+            _mixed(better, new.fixed, old.fixed),
+            slots,
         ),
+        _mixed(better, other.full, best.full),
+        _mixed(better, other.lead, best.lead),
     )
     return mixed if mixed.compute_tokens < best.compute_tokens else best
+
+
+def _mixed(better: NDArray[np.bool_], new: NDArray[Any], old: NDArray[Any]) -> NDArray[Any]:
+    mixed = old.copy()
+    mixed[better] = new[better]
+    return mixed

@@ -9,7 +9,7 @@ from numba import njit
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def completion_tokens(  # noqa: PLR0913  a kernel: all its memory is handed in
+def completion_tokens(
     ids: Any, weights: Any, rows: Any, bounds: Any, groups: Any, open_fields: Any, scratch: Any, clock: Any
 ) -> Any:
     """Returns the tokens shared when every group goes on with the one field that shares most, and so on.

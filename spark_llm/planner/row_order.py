@@ -19,17 +19,18 @@ class RowOrder:
     Attributes:
         fields: the table's fields, in table order.
         row_indices: int64 (n_rows,); the table's row asked at each position, a permutation.
-        orders: int16 (n_orders, n_fields); the distinct field orders, each a permutation of places in `fields`.
+        orders: int16 (n_orders, n_fields); the distinct field orders, each a permutation of places in
+            `fields`.
         order_index: int32 (n_rows,); which of `orders` each position takes.
-        slots: int16 (n_rows, n_fields), only with sets; at position p the cell of field `slots[p, j]` stands under
-            the name of field j. Differs from j only inside sets.
+        slots: int16 (n_rows, n_fields), only with sets; at position p the cell of field `slots[p, j]` stands
+            under the name of field j. Differs from j only inside sets.
         group_index: int32 (n_rows,); positions with one number share a leading run of cells, in one piece.
         policy: the method whose plan this is.
         reason: why rows and fields are as they came; empty when they are not.
         prompt_tokens: tokens of all prompts, instruction included.
         shared_tokens: those of them that the request before begins with, in full blocks.
-        squared_share: the paper's objective (PHC, section 3.1) over its maximum: squared characters of leading cells
-            equal to the request before, of all cells.
+        squared_share: the paper's objective (PHC, section 3.1) over its maximum: squared characters of
+            leading cells equal to the request before, of all cells.
     """
 
     fields: tuple[str, ...]
@@ -79,7 +80,7 @@ class RowOrder:
         return pa.table(columns, names=moved.column_names)
 
     def plan(self) -> pa.Table:
-        """Returns the plan as it stands on disk: `row` int64 and `fields` list<string>, one record per request."""
+        """Returns the plan as it stands on disk: `row` int64, `fields` list<string>, a record per request."""
         import pyarrow as pa
 
         names = np.array(self.fields, dtype=object)
@@ -114,7 +115,7 @@ def verify(order: RowOrder, n_rows: int, sets: tuple[tuple[int, ...], ...], cell
         raise AssertionError("a row is asked twice or never")
     if not (np.sort(order.orders, axis=1) == np.arange(n_fields)).all():
         raise AssertionError("a field stands twice or never in a prompt")
-    if n_rows and not (0 <= order.order_index.min() and order.order_index.max() < len(order.orders)):
+    if n_rows and not (order.order_index.min() >= 0 and order.order_index.max() < len(order.orders)):
         raise AssertionError("a request without a field order")
     if order.slots is None:
         return

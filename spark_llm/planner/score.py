@@ -1,7 +1,7 @@
 """The objective: prompt tokens left to compute when each request reuses what the one before begins with.
 
-prompt      instruction │ cell │ cell │ cell │ …          whole cells that are equal, then the name of the next
-before      instruction │ cell │ cell │ other…            ─► cut down to full blocks ─► shared tokens
+prompt   instruction │ cell │ cell │ cell │ …       whole cells that are equal, then the name of the next
+before   instruction │ cell │ cell │ other…         ─► cut down to full blocks ─► shared tokens
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _NO_SLOTS: Final = np.zeros((0, 0), np.int16)
 
 
-def shared_tokens(  # noqa: PLR0913, PLR0917
+def shared_tokens(
     encoded: Encoded,
     rows: NDArray[np.int32],
     orders: NDArray[np.int16],
@@ -49,7 +49,7 @@ def shared_tokens(  # noqa: PLR0913, PLR0917
 def squared_share(
     encoded: Encoded, rows: NDArray[np.int32], orders: NDArray[np.int16], slots: NDArray[np.int16] | None
 ) -> float:
-    """Returns the paper's prefix hit count over its maximum (section 3.1): squared lengths of leading cells."""
+    """Returns the paper's prefix hit count (section 3.1) over its maximum."""
     squares = encoded.lengths_bytes**2
     hits, most = _squared_hits(encoded.ids, rows, orders, _NO_SLOTS if slots is None else slots, squares)
     return float(hits) / most if most else 0.0
@@ -61,8 +61,16 @@ def _cell(ids: Any, rows: Any, slots: Any, at: Any, field: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _shared(  # noqa: PLR0913, PLR0917  a kernel
-    ids: Any, rows: Any, orders: Any, slots: Any, weights: Any, name_tokens: Any, prompts: Any, head: Any, block: Any
+def _shared(
+    ids: Any,
+    rows: Any,
+    orders: Any,
+    slots: Any,
+    weights: Any,
+    name_tokens: Any,
+    prompts: Any,
+    head: Any,
+    block: Any,
 ) -> Any:
     count, fields = ids.shape
     shared = np.zeros(count)

@@ -1,8 +1,9 @@
 """The order of what is equally good: groups beside each other, and rows inside a group, go by their text.
 
-Which of two groups comes first changes no whole cell that is shared. But where a group ends, the next one may begin with
-the same words: `"body": "I have a question about` before `"body": "I have no idea`. So requests are sorted as sequences
-of (field, text) along their leading cells and one more, which keeps every group in one piece.
+Which of two groups comes first changes no whole cell that is shared. But where a group ends, the next one may
+begin with the same words: `"body": "I have a question about` before `"body": "I have no idea`. So requests
+are sorted as sequences of (field, text) along their leading cells and one more, which keeps every group in
+one piece.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def _before(a: Any, b: Any, nth: Any, cells: Any, full: Any, sort_keys: Any, lea
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _sort_range(  # noqa: PLR0913, PLR0917  a kernel
+def _sort_range(
     order: Any, low: Any, high: Any, nth: Any, cells: Any, full: Any, lead: Any, sort_keys: Any
 ) -> None:
     """Stable merge sort of order[low:high], by insertion where there are few."""
@@ -95,8 +96,7 @@ def _sort_range(  # noqa: PLR0913, PLR0917  a kernel
             left, right = start, middle
             for to in range(start, end):
                 take_right = right < end and (
-                    left >= middle
-                    or _before(order[right], order[left], nth, cells, full, sort_keys, lead)
+                    left >= middle or _before(order[right], order[left], nth, cells, full, sort_keys, lead)
                 )
                 if take_right:
                     merged[to - low] = order[right]

@@ -30,7 +30,7 @@ INSTRUCTION_TOKENS: Final = 48
 BLOCK_TOKENS: Final = 16
 
 
-def order_table(  # noqa: PLR0913  each is a thing a caller may know
+def order_table(
     table: pa.Table,
     *,
     policy: str = "default",
@@ -52,14 +52,14 @@ def order_table(  # noqa: PLR0913  each is a thing a caller may know
     Args:
         table: one column per field, one row per question; any Arrow types. No cell is changed.
         policy: one of `policies.POLICIES`.
-        sets: groups of fields that are interchangeable, such as retrieved passages; their names belong to places
-            in the prompt and their cells move.
+        sets: groups of fields that are interchangeable, such as retrieved passages; their names belong to
+            places in the prompt and their cells move.
         first: fields pinned to the front of every prompt, in this order.
         last: fields pinned to the end, in this order.
         instruction_tokens: tokens before the first cell of every prompt, the system message included.
         block_tokens: tokens of a block of the engine's KV cache; only full blocks are shared.
-        in_flight: requests that run at a time in an engine which cannot share among them; 0 where it can. Runs of
-            the plan are then interleaved so that neighbours are far apart in time (see `interleave`).
+        in_flight: requests that run at a time in an engine which cannot share among them; 0 where it can.
+            Runs of the plan are then interleaved so that neighbours are far apart in time (see `interleave`).
         budget_s: for `thorough`: estimated seconds on one core that slower methods may add; default 5.
         seed: of the samples that a large table is first looked at with.
         count_tokens: exact tokens of distinct texts; None for the estimate of `token_estimate`.
@@ -95,7 +95,7 @@ def order_table(  # noqa: PLR0913  each is a thing a caller may know
     return interleaved(order, in_flight) if in_flight > 0 else order
 
 
-def _solve(  # noqa: PLR0913, PLR0917
+def _solve(
     table: pa.Table,
     encoded: Encoded,
     sets: tuple[tuple[int, ...], ...],
@@ -150,7 +150,7 @@ def _start(encoded: Encoded, reduced: Reduced, first: tuple[int, ...]) -> Start:
 def _as_it_came(
     table: pa.Table, pinned: tuple[tuple[int, ...], tuple[int, ...]], reason: str, cost: _Cost | None
 ) -> RowOrder:
-    """The rows as they are, fields as written but for the pinned ones; its cost where the table was encoded."""
+    """The rows as they are, fields as written but for the pinned ones, and what that costs."""
     rows, fields = table.num_rows, table.num_columns
     first, last = pinned
     middle = [place for place in range(fields) if place not in first and place not in last]

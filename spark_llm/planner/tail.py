@@ -1,8 +1,8 @@
 """After the last shared cell: which field comes next, and in which order the rows of a group stand.
 
-No whole cell is shared any more, but the name of the next field is, and often the start of its text. So the fields
-left over stand in one order for the whole table, the one whose name and common start are longest first, and the rows
-of a group are sorted by that text.
+No whole cell is shared any more, but the name of the next field is, and often the start of its text. So the
+fields left over stand in one order for the whole table, the one whose name and common start are longest
+first, and the rows of a group are sorted by that text.
 """
 
 from __future__ import annotations
@@ -81,9 +81,7 @@ def _coarse_first(orders: Any, fixed: Any, fixes: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _full(  # noqa: PLR0913  a kernel
-    orders: Any, fixed: Any, members: Any, bounds: Any, leading: Any, last: Any, rank: Any
-) -> Any:
+def _full(orders: Any, fixed: Any, members: Any, bounds: Any, leading: Any, last: Any, rank: Any) -> Any:
     count, fields = len(fixed), len(rank)
     full, lead = np.empty((count, fields), np.int16), np.empty(count, np.int16)
     placed = np.empty(fields, np.bool_)
@@ -138,7 +136,7 @@ def leading_groups(cells: Any, full: Any, depth: Any) -> Any:
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def distinct_orders(full: Any) -> Any:
-    """The distinct rows of `full`, int16 (n_orders, n_fields), and for each row which one it is, int32 (n_rows,)."""
+    """The distinct rows of `full`, int16 (n_orders, n_fields), and which one each is, int32 (n_rows,)."""
     count, fields = full.shape
     size = 1
     while size < 2 * count + 2:

@@ -1,12 +1,12 @@
 """Prompt tokens without a tokenizer: what a byte-pair vocabulary of some 100,000 entries makes of a text.
 
-A word is one token for every 8 letters (10 with the blank before it), digits go by threes, punctuation by fours,
-and a run of white space is one token. Within some 6 % of real vocabularies on tables of natural text; a caller
-that has the model's tokenizer hands `order_table` exact counts instead.
+A word is one token for every 8 letters (10 with the blank before it), digits go by threes, punctuation by
+fours, and a run of white space is one token. Within some 6 % of real vocabularies on tables of natural text;
+a caller that has the model's tokenizer hands `order_table` exact counts instead.
 
 The rules are a finite automaton, one table look-up per byte:
 
-    state: which run, and how many characters of its current token  ──byte──►  next state, and 1 when a token begins
+    state: which run, how many characters of its token  ──byte──►  next state, and 1 when a token begins
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     all rows ── film ──► 41 rows of film 7 ── critic ──► ...
                     └──► rows whose film occurs once: together, split again by another field
 
-Fields equal in all rows of a group come first. With `candidates` > 1 the best few fields are tried by a greedy
-completion before one is chosen. Nearly O(rows * fields * depth).
+Fields equal in all rows of a group come first. With `candidates` > 1 the best few fields are tried by a
+greedy completion before one is chosen. Nearly O(rows * fields * depth).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NEVER = 1 << 30
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def solve_tree(  # noqa: PLR0913, PLR0915  a kernel: all its memory is handed in
+def solve_tree(
     ids: Any,
     rows: Any,
     weights: Any,
@@ -38,7 +38,8 @@ def solve_tree(  # noqa: PLR0913, PLR0915  a kernel: all its memory is handed in
         rows: int32 (n,), the source row at each place; permuted alike.
         weights: float64 (n_ids,).
         starts: int64 (groups + 1,); each group is solved alone and stays in one piece.
-        fixes: bool (m, m); fixes[a, b]: field a fixes field b. b then goes first: its cells are equal in more rows.
+        fixes: bool (m, m); fixes[a, b]: field a fixes field b. b then goes first: its cells are equal in more
+            rows.
         candidates: fields tried per group.
         small: groups of at most so many rows take the best field untried.
         orders: int16 (n, m), written: fields in prompt order; those after `fixed` of them are in no order.
@@ -95,7 +96,7 @@ def solve_tree(  # noqa: PLR0913, PLR0915  a kernel: all its memory is handed in
             if not open_fields[field] or dead_level[field] != NEVER:
                 gains[field] = -1.0
         if candidates == 1 or useful == 1 or high - low <= small:
-            chosen = np.argmax(gains)
+            chosen = int(np.argmax(gains))
         else:
             chosen = _try(ids, weights, low, high, open_fields, dead_level, gains, candidates, scratch, clock)
         coarser = True
@@ -112,7 +113,7 @@ def solve_tree(  # noqa: PLR0913, PLR0915  a kernel: all its memory is handed in
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _measure(  # noqa: PLR0913  a kernel
+def _measure(
     ids: Any, weights: Any, low: Any, high: Any, open_fields: Any, dead_level: Any, stamps: Any, clock: Any,
     gains: Any, repeats: Any,
 ) -> None:  # fmt: skip
@@ -137,9 +138,9 @@ def _measure(  # noqa: PLR0913  a kernel
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _try(  # noqa: PLR0913  a kernel
-    ids: Any, weights: Any, low: Any, high: Any, open_fields: Any, dead_level: Any, gains: Any, candidates: Any,
-    scratch: Any, clock: Any,
+def _try(
+    ids: Any, weights: Any, low: Any, high: Any, open_fields: Any, dead_level: Any, gains: Any,
+    candidates: Any, scratch: Any, clock: Any,
 ) -> Any:  # fmt: skip
     """The field whose groups share most tokens under a greedy completion, among the best few."""
     fields, size = ids.shape[1], high - low
@@ -148,7 +149,7 @@ def _try(  # noqa: PLR0913  a kernel
     still_open = np.empty(fields, np.bool_)
     best, chosen = -1.0, -1
     for _ in range(candidates):
-        field = np.argmax(gains)
+        field = int(np.argmax(gains))
         if gains[field] <= 0.0:
             break
         tokens = gains[field]
@@ -170,10 +171,10 @@ def _try(  # noqa: PLR0913  a kernel
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _groups_of(  # noqa: PLR0913  a kernel
+def _groups_of(
     ids: Any, field: Any, low: Any, high: Any, counts: Any, touched: Any, members: Any, bounds: Any
 ) -> Any:
-    """Writes the rows of values that occur twice or more, group by group, and returns the number of groups."""
+    """Writes the rows of values that occur twice or more, by group; returns the number of groups."""
     seen = 0
     for at in range(low, high):
         value = ids[at, field]
@@ -219,11 +220,11 @@ def _alone(ids: Any, field: Any, low: Any, high: Any, counts: Any, members: Any)
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _split(  # noqa: PLR0913  a kernel
-    ids: Any, rows: Any, low: Any, high: Any, field: Any, placed: Any, level: Any, beside: Any, stack: Any, depth: Any,
-    scratch: Any, ids_moved: Any, rows_moved: Any,
+def _split(
+    ids: Any, rows: Any, low: Any, high: Any, field: Any, placed: Any, level: Any, beside: Any, stack: Any,
+    depth: Any, scratch: Any, ids_moved: Any, rows_moved: Any,
 ) -> Any:  # fmt: skip
-    """Moves equal values together and puts the groups on the stack, the rest below them; returns its depth."""
+    """Moves equal values together, puts the groups on the stack, the rest below; returns its depth."""
     counts, touched = scratch[1], scratch[2]
     seen = 0
     for at in range(low, high):
