@@ -57,7 +57,7 @@ def report(rows: list[dict[str, Any]], gates: dict[str, dict[str, Any]], file: P
     for row in cells:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     for name, g in gates.items():
-        print(f"{'ok  ' if g['ok'] else 'MISS'}  {name}: {g['value']:.3g} (target {g['target']:g})")
+        print(f"{'ok  ' if g['ok'] else 'MISS'}  {name}: {g['value']:.4g} (target {g['target']:g})")
     if file is not None:
         content = {"machine": machine(), "commit": commit(), "rows": rows, "gates": gates}
         file.parent.mkdir(parents=True, exist_ok=True)

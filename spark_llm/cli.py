@@ -8,6 +8,8 @@ import runpy
 import sys
 from typing import TYPE_CHECKING
 
+from spark_llm.analyze.command import add_arguments
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -19,13 +21,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The demo's options are its own, --help included.
         return _demo(given[1:])
     chosen = parser().parse_args(given)
+    if chosen.verb == "analyze":
+        return _analyze(chosen)
     return _jar() if chosen.verb == "jar" else _doctor(chosen.conf, start_engine=chosen.engine)
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line; its help is the reference."""
     top = argparse.ArgumentParser(
-        prog="spark-llm", description="LLM calls in Spark SQL: checks, jar and demo."
+        prog="spark-llm", description="LLM calls in Spark SQL: checks, jar, demo and prefix analyser."
     )
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
     doctor = verbs.add_parser(
@@ -53,6 +57,14 @@ def parser() -> argparse.ArgumentParser:
         description="Prints the path of the jar for the installed Spark, built first where needed: "
         'spark-sql --jars "$(spark-llm jar)"',
     )
+    add_arguments(
+        verbs.add_parser(
+            "analyze",
+            help="show how much of a table's prompts a prefix cache can reuse, without a model",
+            description="Shows how much of a table's prompts a prefix cache can reuse: as written, in one "
+            "fixed field order, and in the planned order. Needs neither a model nor a GPU.",
+        )
+    )
     verbs.add_parser(
         "demo", help="run the demo: example data, a small model on this machine, queries and what they cost"
     )
@@ -75,6 +87,12 @@ def _doctor(conf: Sequence[str], *, start_engine: bool) -> int:
         checks.append(check)
     print(summary(checks))
     return 1 if any(check.status == "FAIL" for check in checks) else 0
+
+
+def _analyze(options: argparse.Namespace) -> int:
+    from spark_llm.analyze.command import run
+
+    return run(options)
 
 
 def _jar() -> int:

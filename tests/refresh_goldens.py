@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,8 +84,51 @@ def command_line_help() -> str:
     os.environ["COLUMNS"] = "80"
     top = parser()
     verbs = next(action for action in top._actions if isinstance(action, argparse._SubParsersAction))
-    pages = (top, verbs.choices["doctor"], verbs.choices["jar"])
+    pages = (top, *(verbs.choices[verb] for verb in ("doctor", "jar", "analyze")))
     return "\n".join(page.format_help() for page in pages)
+
+
+def _analysis() -> Any:
+    """What the analyser finds in a small table: three films, four reviews each, one of them twice, a null."""
+    import tempfile
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from spark_llm.analyze.analysis import Question, analyze
+    from spark_llm.analyze.read import open_table
+    from spark_llm.analyze.tokenizer import EstimatedTokenizer
+
+    films = ["Alien", "Heat <1995>", "Ran"]
+    texts = [f"A crew of {at} people & what became of them, told slowly and with care." for at in (7, 12, 3)]
+    words = ["Loved it.", "Too long for me.", "Loved it.", None]
+    table = pa.table(
+        {
+            "id": [10 * film + at for film in range(3) for at in (1, 2, 3, 4)],
+            "review": [words[(film + at) % 4] for film in range(3) for at in range(4)],
+            "film": [films[at] for at in (0, 1, 2) * 4],
+            "about": [texts[at] for at in (0, 1, 2) * 4],
+        }
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "films.parquet"
+        pq.write_table(table, path)
+        question = Question("Is the review positive?", cache_tokens=4096)
+        return analyze(open_table(path), question, EstimatedTokenizer())
+
+
+def analyze_text() -> str:
+    """What `spark-llm analyze` prints about a small table."""
+    from spark_llm.analyze.text import text_report
+
+    return text_report(_analysis())
+
+
+def analyze_html() -> str:
+    """The page that `spark-llm analyze --html` writes about it."""
+    from spark_llm.analyze.html import html_report
+
+    return html_report(_analysis())
 
 
 GOLDENS: dict[str, Callable[[], str]] = {
@@ -94,6 +137,8 @@ GOLDENS: dict[str, Callable[[], str]] = {
     "docs/errors.md": errors_page,
     "docs/functions.md": functions_page,
     "tests/golden/command-line.txt": command_line_help,
+    "tests/golden/analyze.txt": analyze_text,
+    "tests/golden/analyze.html": analyze_html,
     "spark_llm/conf-entries.json": conf_entries,
 }
 

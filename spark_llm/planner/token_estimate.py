@@ -83,13 +83,13 @@ def _automaton() -> NDArray[np.uint16]:
     return table.reshape(-1)
 
 
-_TABLE: Final = _automaton()
+TRANSITIONS: Final = _automaton()
 
 
 def estimate_tokens(texts: pa.StringArray | pa.LargeStringArray) -> NDArray[np.int32]:
     """Returns estimated tokens per text, shape (len(texts),); null counts as the empty text, 0."""
     offsets, data = _buffers(texts)
-    return _estimate(offsets, data, _TABLE)  # type: ignore[no-any-return]
+    return _estimate(offsets, data, TRANSITIONS)  # type: ignore[no-any-return]
 
 
 def prefix_keys(texts: pa.StringArray | pa.LargeStringArray) -> NDArray[np.uint64]:
