@@ -231,7 +231,7 @@ def test_tables_made_of_answers(spark, tables):
 
 
 def test_predicate_order_can_be_switched_off(spark, tables, conf):
-    conf("spark.llm.predicateOrder.enabled", "false")
+    conf("spark.llm.moveFilters.enabled", "false")
     sql = "SELECT id FROM t WHERE llm('p', id) < 'fake:8' AND c < 10"
     plain = "SELECT id FROM t WHERE plain('p', to_json(struct(id))) < 'fake:8' AND c < 10"
     assert rows(spark.sql(sql)) == rows(spark.sql(plain))
