@@ -25,6 +25,11 @@ object Decision {
   def refused(rule: String, reason: String): Decision = Decision(rule, applied = false, reason)
   def off(rule: String, key: String): Decision = refused(rule, s"switched off by $key")
 
+  /** What was decided about the calls of a planned query, a line for each decision, in plan order. */
+  def report(plan: LogicalPlan): String = plan.collect {
+    case e: LLMEval => e.call.notes.map(note => s"${e.call}: $note")
+  }.flatten.mkString("\n")
+
   /** Notes on all calls of an expression. */
   def in[T <: Expression](e: T, decisions: Decision*): T =
     e.transform { case c: LLMCall => c.noted(decisions: _*) }.asInstanceOf[T]

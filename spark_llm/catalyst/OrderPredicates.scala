@@ -26,28 +26,48 @@ object OrderPredicates {
       val (chain, base) = unstacked(f)
       val below = apply(base)
       if (chain.size < 2) LLMFilter(f.condition, apply(f.child))
-      else if (!LLMConf.moveFilters) stacked(chain, below, Decision.off(Rule, LLMConf.MoveFilters))
-      else ordered(chain, below)
+      else if (!LLMConf.moveFilters) noted(f, Decision.off(Rule, LLMConf.MoveFilters))
+      else ordered(chain, below, f.output)
     case other => other.mapChildren(apply)
   }
 
   /** The predicates that may change places, first one first, and the plan below them. */
-  private def unstacked(f: LLMFilter): (Seq[Expression], LogicalPlan) = f.child match {
-    case below: LLMFilter if f.condition.deterministic && below.condition.deterministic =>
+  private def unstacked(f: LLMFilter): (Seq[Expression], LogicalPlan) = next(f) match {
+    case Some(below) if f.condition.deterministic && below.condition.deterministic =>
       val (chain, base) = unstacked(below)
       (chain :+ f.condition, base)
-    case base => (Seq(f.condition), base)
+    case _ => (Seq(f.condition), f.child)
   }
 
-  private def stacked(chain: Seq[Expression], base: LogicalPlan, note: Decision): LogicalPlan =
-    chain.foldLeft(base)((plan, predicate) => Decision.behind(LLMFilter(predicate, plan), note))
+  /** The predicate right below; columns may be dropped in between. */
+  private def next(f: LLMFilter): Option[LLMFilter] = f.child match {
+    case below: LLMFilter => Some(below)
+    case Project(list, below: LLMFilter) if list.forall(_.isInstanceOf[Attribute]) => Some(below)
+    case _ => None
+  }
+
+  private def noted(plan: LogicalPlan, note: Decision): LogicalPlan = plan match {
+    case f: LLMFilter => Decision.behind(f.copy(child = noted(f.child, note)), note)
+    case p @ Project(_, _: LLMFilter) => p.mapChildren(noted(_, note))
+    case other => apply(other)
+  }
+
+  /** Predicates over each other, with only those columns in between that are still needed. */
+  private def stacked(chain: Seq[Expression], base: LogicalPlan, output: Seq[Attribute], note: Decision): LogicalPlan = {
+    val stack = chain.indices.foldLeft(base) { (plan, i) =>
+      val needed = AttributeSet(output) ++ AttributeSet(chain.drop(i).flatMap(_.references))
+      val narrow = if (plan.outputSet.subsetOf(needed)) plan else Project(plan.output.filter(needed.contains), plan)
+      Decision.behind(LLMFilter(chain(i), narrow), note)
+    }
+    if (stack.output == output) stack else Project(output, stack)
+  }
 
   private case class Ranked(predicate: Expression, cost: Double, share: Selectivity.Estimate) {
     def rank: Double = if (cost == 0) 0 else if (share.value >= 1) Double.PositiveInfinity else cost / (1 - share.value)
     override def toString: String = String.format(Locale.ROOT, "%.0f/(1-%.2f)", cost, share.value)
   }
 
-  private def ordered(chain: Seq[Expression], base: LogicalPlan): LogicalPlan = {
+  private def ordered(chain: Seq[Expression], base: LogicalPlan, output: Seq[Attribute]): LogicalPlan = {
     val waiting = chain.toBuffer
     val done = mutable.ArrayBuffer.empty[Ranked]
     val asked = mutable.HashSet.empty[AnyRef]
@@ -68,6 +88,7 @@ object OrderPredicates {
     stacked(
       done.map(_.predicate).toSeq,
       base,
+      output,
       Decision.applied(Rule, s"ordered by cost/(1-selectivity): $figures, selectivity $source"))
   }
 
