@@ -18,7 +18,8 @@ import org.apache.spark.sql.catalyst.plans.logical._
 object HoistCalls {
   private val Rule = Decision.HoistCalls
 
-  def apply(plan: LogicalPlan): LogicalPlan = if (!LLMConf.moveFilters) plan else {
+  /** @param overJoins false: joins are not crossed, see ShareCalls.better */
+  def apply(plan: LogicalPlan, overJoins: Boolean): LogicalPlan = if (!LLMConf.moveFilters) plan else {
     val next = plan.transformDown {
       case limit @ (_: GlobalLimit | _: LocalLimit | _: Offset) =>
         limit.children.head match {
@@ -29,19 +30,21 @@ object HoistCalls {
         }
       case f @ LLMFilter(condition, Dear(p)) if condition.deterministic && !reads(Seq(condition), p) =>
         swap(p, "runs after the predicates")(low => f.copy(child = low))
-      case join: Join => overJoin(join, left = true).orElse(overJoin(join, left = false)).getOrElse(join)
+      case join: Join if overJoins => overJoin(join, left = true).orElse(overJoin(join, left = false)).getOrElse(join)
     }
-    if (next.fastEquals(plan)) plan else apply(next)
+    if (next.fastEquals(plan)) plan else apply(next, overJoins)
   }
 
   /** Notes on the answers that are computed before rows are dropped, and why. */
-  def reasons(plan: LogicalPlan): LogicalPlan = plan.transformUp {
+  def reasons(plan: LogicalPlan, overJoins: Boolean): LogicalPlan = plan.transformUp {
     case p: Project if !LLMConf.moveFilters => Decision.on(p, Decision.off(Rule, LLMConf.MoveFilters))
     case limit @ LocalLimit(_, s @ Sort(_, _, Dear(p), _)) if LLMConf.moveFilters && reads(s.expressions, p) =>
       limit.copy(child = s.copy(child = noted(s.child, "the sort needs the answer")))
     case join: Join if LLMConf.moveFilters =>
       def side(plan: LogicalPlan, left: Boolean): LogicalPlan = plan match {
-        case Dear(p) => refusal(join, left, p).fold(plan)(noted(plan, _))
+        case Dear(p) =>
+          val shared = Option.when(!overJoins)(ShareCalls.BelowJoin)
+          refusal(join, left, p).orElse(shared).fold(plan)(noted(plan, _))
         case _ => plan
       }
       join.copy(left = side(join.left, left = true), right = side(join.right, left = false))

@@ -83,7 +83,7 @@ object OrderPredicates {
       case "assumed" => "assumed"
       case source => s"from $source"
     }
-    val source = if (sources.distinct.size == 1) sources.head else sources.mkString(" and ")
+    val source = if (sources.distinct.size == 1) sources.head else sources.mkString(", ")
     val figures = done.mkString(" before ")
     stacked(
       done.map(_.predicate).toSeq,

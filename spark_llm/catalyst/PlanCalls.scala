@@ -29,20 +29,22 @@ case class PlanCalls(session: SparkSession) extends Rule[LogicalPlan] {
       case n @ (_: Project | _: Filter | _: LLMFilter | _: LLMEval) => n
       case u: UnaryNode if u.expressions.exists(LLMCall.in) => computeBelow(u)
     }
-    val moved = OrderPredicates(HoistCalls.reasons(RaiseFilters.reasons(settled(spread))))
-    val lowered = moved.transformUp {
-      case LLMFilter(condition, child) => lower(Filter(condition, child))
-      case n @ (_: Project | _: Filter) => lower(n)
-      case n if !n.isInstanceOf[LLMEval] && n.expressions.exists(LLMCall.in) => throw unsupported(n)
-    }
-    val planned = ProtectSorts(ShareCalls(lowered))
+    val shared = ShareCalls.better(lowered(settled(spread, overJoins = true)), lowered(settled(spread, overJoins = false)))
+    val planned = ProtectSorts(shared)
     if (planned.output == plan.output) planned else Project(plan.output, planned)
   }
 
   /** Columns of answers rise over predicates, and both over joins, until nothing moves. */
-  private def settled(plan: LogicalPlan): LogicalPlan = {
-    val next = RaiseFilters(HoistCalls(plan))
-    if (next.fastEquals(plan)) plan else settled(next)
+  private def settled(plan: LogicalPlan, overJoins: Boolean): LogicalPlan = {
+    val next = if (overJoins) RaiseFilters(HoistCalls(plan, overJoins)) else HoistCalls(plan, overJoins)
+    if (!next.fastEquals(plan)) settled(next, overJoins)
+    else OrderPredicates(HoistCalls.reasons(RaiseFilters.reasons(next, overJoins), overJoins))
+  }
+
+  private def lowered(plan: LogicalPlan): LogicalPlan = plan.transformUp {
+    case LLMFilter(condition, child) => lower(Filter(condition, child))
+    case n @ (_: Project | _: Filter) => lower(n)
+    case n if !n.isInstanceOf[LLMEval] && n.expressions.exists(LLMCall.in) => throw unsupported(n)
   }
 
   private def unsupported(n: LogicalPlan): LLMAnalysisException =

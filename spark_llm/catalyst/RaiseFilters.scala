@@ -20,11 +20,15 @@ object RaiseFilters {
     case join: Join => raise(join, left = true).orElse(raise(join, left = false)).getOrElse(join)
   }
 
-  /** Notes on the predicates that stayed where they were, and why. */
-  def reasons(plan: LogicalPlan): LogicalPlan = plan.transformUp {
+  /**
+   * Notes on the predicates that stayed where they were, and why.
+   *
+   * @param overJoins false: joins were not crossed, see ShareCalls.better
+   */
+  def reasons(plan: LogicalPlan, overJoins: Boolean): LogicalPlan = plan.transformUp {
     case f: LLMFilter if !LLMConf.moveFilters => Decision.behind(f, Decision.off(Rule, LLMConf.MoveFilters))
     case join: Join if LLMConf.moveFilters =>
-      join.copy(left = stayed(join, left = true), right = stayed(join, left = false))
+      join.copy(left = stayed(join, left = true, overJoins), right = stayed(join, left = false, overJoins))
     case Filter(condition, f: LLMFilter) if LLMConf.moveFilters =>
       Filter(condition, Decision.behind(f, Decision.refused(Rule, whyAbove(condition, f))))
     case f: LLMFilter if LLMConf.moveFilters && !LLMCall.in(f.condition) =>
@@ -36,9 +40,10 @@ object RaiseFilters {
     else if (Calls.needsModel(condition, f.child)) "predicate reads the answer"
     else "predicate has a correlated subquery"
 
-  private def stayed(join: Join, left: Boolean): LogicalPlan = {
+  private def stayed(join: Join, left: Boolean, overJoins: Boolean): LogicalPlan = {
     val side = if (left) join.left else join.right
-    candidate(side).flatMap(f => refusal(join, left, f).map(Decision.refused(Rule, _))) match {
+    val shared = Option.when(!overJoins)(ShareCalls.BelowJoin)
+    candidate(side).flatMap(f => refusal(join, left, f).orElse(shared)).map(Decision.refused(Rule, _)) match {
       case Some(why) => side match {
         case f: LLMFilter => Decision.behind(f, why)
         case Project(list, f: LLMFilter) => Project(list, Decision.behind(f, why))

@@ -19,23 +19,49 @@ import org.apache.spark.sql.catalyst.plans.logical._
 object ShareCalls {
   private val Rule = Decision.ShareCalls
 
+  val BelowJoin = "its copies share their answers below the join"
+
+  /**
+   * Copies that rose over different joins are asked about different rows and share nothing. Where leaving them below
+   * makes one of two, that is better than what a join may spare.
+   */
+  def better(overJoins: => LogicalPlan, belowJoins: => LogicalPlan): LogicalPlan = {
+    val above = apply(overJoins)
+    if (!LLMConf.moveFilters || !LLMConf.shareCalls || alike(above).isEmpty) above
+    else {
+      val below = apply(belowJoins)
+      if (evaluations(below) < evaluations(above)) below else above
+    }
+  }
+
+  /** LLMEval nodes that run; shared ones run once. */
+  private def evaluations(plan: LogicalPlan): Int = {
+    def outside(p: LogicalPlan): Int = p match {
+      case _: SharedAnswers => 0
+      case _ => p.children.map(outside).sum + (if (p.isInstanceOf[LLMEval]) 1 else 0)
+    }
+    outside(plan) + plan.collect { case s: SharedAnswers => s.canonicalized }.distinct.map(s => outside(s.children.head)).sum
+  }
+
   private case class Copy(node: LogicalPlan, limited: Boolean)
   private case class Member(node: LogicalPlan, columns: AttributeMap[Attribute], left: Seq[Expression])
 
   def apply(plan: LogicalPlan): LogicalPlan = {
-    val copies = shareable(plan, limited = false)
-    val calls = copies.collect { case Copy(e: LLMEval, limited) => (e, limited) }
-    val alike = calls.groupBy { case (e, _) => question(e.call) }.values.filter(_.size > 1).map(_.map(_._1)).toSeq
-    if (alike.isEmpty) plan
-    else if (!LLMConf.shareCalls) noted(plan, alike.flatten, _ => s"switched off by ${LLMConf.ShareCalls}")
-    else if (plan.isStreaming) noted(plan, alike.flatten, _ => "the query is streaming")
+    val calls = alike(plan)
+    if (calls.isEmpty) plan
+    else if (!LLMConf.shareCalls) noted(plan, calls, _ => s"switched off by ${LLMConf.ShareCalls}")
+    else if (plan.isStreaming) noted(plan, calls, _ => "the query is streaming")
     else {
-      val limited = calls.collect { case (e, true) => e }
+      val copies = shareable(plan, limited = false)
+      val limited = copies.collect { case Copy(e: LLMEval, true) => e }
       val shared = replaced(plan, groups(copies.filterNot(_.limited).map(_.node)))
-      val alone = alike.flatten.filter(e => shared.exists(_ eq e))
-      noted(shared, alone, why(_, limited))
+      noted(shared, calls.filter(e => shared.exists(_ eq e)), why(_, limited))
     }
   }
+
+  /** The calls of which another reads alike. */
+  private def alike(plan: LogicalPlan): Seq[LLMEval] =
+    plan.collect { case e: LLMEval => e }.groupBy(e => question(e.call)).values.filter(_.size > 1).flatten.toSeq
 
   private def why(e: LLMEval, limited: Seq[LLMEval]): String =
     if (e.call.options.sampled) "sampling without a seed: each row is a draw of its own"
