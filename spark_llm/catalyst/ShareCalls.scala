@@ -4,6 +4,8 @@ import scala.collection.mutable
 
 import org.apache.spark.sql.catalyst.expressions._
 import org.apache.spark.sql.catalyst.plans.logical._
+import org.apache.spark.sql.execution.columnar.InMemoryRelation
+import org.apache.spark.sql.internal.SQLConf
 
 /**
  * The same answers in several branches are evaluated once: in the branches of a UNION, or in a view or CTE used twice,
@@ -66,6 +68,7 @@ object ShareCalls {
   private def why(e: LLMEval, limited: Seq[LLMEval]): String =
     if (e.call.options.sampled) "sampling without a seed: each row is a draw of its own"
     else if (Calls.draws(e.call)) "its arguments are not deterministic"
+    else if (!runsOnce(e)) "adaptive execution does not reuse shuffles over a cached table"
     else if (limited.exists(_ eq e)) "a LIMIT above needs few of the rows"
     else "the other call is asked about other values or under another condition"
 
@@ -126,9 +129,13 @@ object ShareCalls {
   }
 
   /** Two runs of the plan give the same rows. */
-  private def repeatable(plan: LogicalPlan): Boolean = !plan.exists { node =>
+  private def repeatable(plan: LogicalPlan): Boolean = runsOnce(plan) && !plan.exists { node =>
     node.isInstanceOf[Sample] || node.expressions.exists(e => !e.deterministic || Calls.of(e).exists(Calls.draws))
   }
+
+  // the stage of a cached table keeps its number in its canonical form (TableCacheQueryStageExec), so that two are two
+  private def runsOnce(plan: LogicalPlan): Boolean =
+    !SQLConf.get.adaptiveExecutionEnabled || !plan.exists(_.isInstanceOf[InMemoryRelation])
 
   private def replaced(plan: LogicalPlan, groups: Seq[(LogicalPlan, Seq[Member])]): LogicalPlan = {
     val done = groups.flatMap { case (merged, members) =>
