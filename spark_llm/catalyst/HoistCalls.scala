@@ -45,6 +45,7 @@ object HoistCalls {
         case Dear(p) =>
           val shared = Option.when(!overJoins)(ShareCalls.BelowJoin)
           refusal(join, left, p).orElse(shared).fold(plan)(noted(plan, _))
+        case f @ Filter(_, child) => f.copy(child = side(child, left))
         case _ => plan
       }
       join.copy(left = side(join.left, left = true), right = side(join.right, left = false))

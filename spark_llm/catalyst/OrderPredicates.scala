@@ -25,8 +25,8 @@ object OrderPredicates {
     case f: LLMFilter =>
       val (chain, base) = unstacked(f)
       val below = apply(base)
-      if (chain.size < 2) LLMFilter(f.condition, apply(f.child))
-      else if (!LLMConf.moveFilters) noted(f, Decision.off(Rule, LLMConf.MoveFilters))
+      if (!LLMConf.moveFilters && (chain.size > 1 || several(f))) noted(f, Decision.off(Rule, LLMConf.MoveFilters))
+      else if (chain.size < 2) LLMFilter(f.condition, apply(f.child))
       else ordered(chain, below, f.output)
     case other => other.mapChildren(apply)
   }
@@ -44,6 +44,11 @@ object OrderPredicates {
     case below: LLMFilter => Some(below)
     case Project(list, below: LLMFilter) if list.forall(_.isInstanceOf[Attribute]) => Some(below)
     case _ => None
+  }
+
+  private def several(f: LLMFilter): Boolean = f.condition match {
+    case And(l, r) => Seq(l, r).forall(Calls.needsModel(_, f.child))
+    case _ => false
   }
 
   private def noted(plan: LogicalPlan, note: Decision): LogicalPlan = plan match {

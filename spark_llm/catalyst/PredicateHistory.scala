@@ -50,7 +50,8 @@ object PredicateHistory {
     })
   }
 
-  private[llm] def clear(): Unit = seen.clear()
+  /** Forgets everything. */
+  def clear(): Unit = seen.clear()
 
   private def key(predicate: Expression, answers: AttributeMap[LLMCall]): String =
     predicate.transformDown {

@@ -29,16 +29,21 @@ object RaiseFilters {
     case f: LLMFilter if !LLMConf.moveFilters => Decision.behind(f, Decision.off(Rule, LLMConf.MoveFilters))
     case join: Join if LLMConf.moveFilters =>
       join.copy(left = stayed(join, left = true, overJoins), right = stayed(join, left = false, overJoins))
-    case Filter(condition, f: LLMFilter) if LLMConf.moveFilters =>
-      Filter(condition, Decision.behind(f, Decision.refused(Rule, whyAbove(condition, f))))
+    case above @ Filter(condition, f: LLMFilter) if LLMConf.moveFilters =>
+      above.copy(child = stayedBelow(condition, f))
+    case above @ Filter(condition, p @ Project(_, f: LLMFilter)) if LLMConf.moveFilters =>
+      above.copy(child = p.copy(child = stayedBelow(condition, f)))
     case f: LLMFilter if LLMConf.moveFilters && !LLMCall.in(f.condition) =>
       Decision.behind(f, Decision.refused(Rule, "predicate reads the answer"))
   }
 
-  private def whyAbove(condition: Expression, f: LLMFilter): String =
-    if (!condition.deterministic) "predicate is not deterministic"
-    else if (Calls.needsModel(condition, f.child)) "predicate reads the answer"
-    else "predicate has a correlated subquery"
+  private def stayedBelow(condition: Expression, f: LLMFilter): LLMFilter = {
+    val why =
+      if (!condition.deterministic) "predicate is not deterministic"
+      else if (Calls.needsModel(condition, f.child)) "predicate reads the answer"
+      else "predicate has a correlated subquery"
+    Decision.behind(f, Decision.refused(Rule, why))
+  }
 
   private def stayed(join: Join, left: Boolean, overJoins: Boolean): LogicalPlan = {
     val side = if (left) join.left else join.right

@@ -192,9 +192,7 @@ SHAPES = {
         200,
     ),
     "column beside a predicate": (
-        f"SELECT * FROM (SELECT id, ask('p' | id) a FROM t) WHERE ask('q' | x0) {YES}".replace(
-            "x0", "id % 4"
-        ),
+        f"SELECT * FROM (SELECT id, ask('p' | id) a FROM t) WHERE ask('q' | id % 4 AS k) {YES}",
         260,
     ),
     "three predicates": (
