@@ -194,7 +194,12 @@ ENTRIES: Final[tuple[Entry, ...]] = (
         low=0,
     ),
     _entry(
-        "predicateOrder.enabled", "boolean", "true",
-        "Evaluate predicates without a model call before those with one.",
+        "moveFilters.enabled", "boolean", "true",
+        "Ask the model last and least: cheap predicates, joins and limits go before calls, and several LLM "
+        "predicates run in the order of cost / (1 - selectivity).",
+    ),
+    _entry(
+        "shareCalls.enabled", "boolean", "true",
+        "Evaluate the same call in SELECT and WHERE, in several branches, or in a view or CTE used twice, once.",
     ),
 )  # fmt: skip

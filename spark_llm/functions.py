@@ -26,6 +26,7 @@ def llm(
     temperature: float | None = None,
     max_tokens: int | None = None,
     seed: int | None = None,
+    selectivity: float | None = None,
 ) -> Column:
     """Asks the model ``instruction`` about ``fields``, for each row.
 
@@ -42,6 +43,8 @@ def llm(
         temperature: 0 (default) for the most likely answer.
         max_tokens: generated tokens at most; spark.llm.maxAnswerLen when left out.
         seed: makes answers at a temperature above 0 repeatable.
+        selectivity: share of the rows, 0 to 1, that the predicate with this call keeps: a hint for the order of
+            several LLM predicates.
 
     Raises:
         SparkLLMError: LLM_INVALID_OPTION for a ``return_type`` that is no type; Spark checks the others
@@ -60,6 +63,7 @@ def llm(
         "temperature": temperature,
         "max_tokens": max_tokens,
         "seed": seed,
+        "selectivity": selectivity,
     }
     columns = [F.col(field) if isinstance(field, str) else field for field in fields]
     named = [_named(name, F.lit(value)) for name, value in options.items() if value is not None]

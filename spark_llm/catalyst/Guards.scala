@@ -14,8 +14,12 @@ import org.apache.spark.sql.catalyst.expressions._
  * }}}
  */
 object Guards {
-  /** @param guard None: always */
-  case class Guarded(call: LLMCall, guard: Option[Expression])
+  /**
+   * @param call  as it stands in the expression
+   * @param guard None: always
+   * @param notes for the call, with those of its other occurrences
+   */
+  case class Guarded(call: LLMCall, guard: Option[Expression], notes: Seq[Decision])
 
   /** The calls that can be planned now, in order of first use: those not waiting for another call's answer. */
   def ready(expressions: Seq[Expression]): Seq[Guarded] = {
@@ -25,11 +29,21 @@ object Guards {
     found.toSeq.map { case (key, f) =>
       // an occurrence not seen in this round has a condition we cannot know yet: then ask for all rows
       val complete = f.seen == occurrences(key).size
-      Guarded(f.call, if (complete) f.conditions.map(_.reduce(Or)) else None)
+      val guard = if (complete) f.conditions.map(_.reduce(Or)) else None
+      Guarded(f.call, guard, f.notes ++ note(f, complete))
     }
   }
 
-  private class Found(val call: LLMCall, var conditions: Option[Seq[Expression]], var seen: Int)
+  private class Found(val call: LLMCall, var conditions: Option[Seq[Expression]], var seen: Int) {
+    var notes: Seq[Decision] = Nil
+    var conditional = conditions.isDefined
+  }
+
+  private def note(f: Found, complete: Boolean): Option[Decision] =
+    if (!f.conditional) None
+    else if (!complete) Some(Decision.refused(Decision.Guards, "its condition in another place needs an answer first"))
+    else if (f.conditions.isEmpty) Some(Decision.refused(Decision.Guards, "the same call stands without a condition"))
+    else Some(Decision.applied(Decision.Guards, "spares rows whose answer cannot matter"))
 
   private def visit(e: Expression, path: Seq[Expression], found: mutable.Map[AnyRef, Found]): Unit = {
     def all(es: Seq[Expression], p: Seq[Expression] = path): Unit = es.foreach(visit(_, p, found))
@@ -84,6 +98,8 @@ object Guards {
     found.get(Calls.key(call)) match {
       case Some(f) =>
         f.conditions = for (a <- f.conditions; b <- here) yield a ++ b
+        f.conditional ||= here.isDefined
+        f.notes ++= call.notes
         f.seen += 1
       case None => found(Calls.key(call)) = new Found(call, here, 1)
     }

@@ -28,11 +28,15 @@ case class IsolateCalls(session: SparkSession, opaque: Boolean) extends Rule[Log
       val (llm, cheap) = split(condition).partition(Calls.needsModel(_, child))
       // Spark rewrites correlated subqueries in nodes it knows only
       val (correlatedToo, free) = llm.partition(SubqueryExpression.hasCorrelatedSubquery)
-      val base = stack(free, cheap.reduceOption(And).fold(child)(Filter(_, child)))
+      val why = if (cheap.isEmpty) "an LLM predicate of its own" else s"runs after ${text(cheap)}"
+      val base = stack(free, cheap.reduceOption(And).fold(child)(Filter(_, child)), why)
       correlatedToo.reduceOption(And).fold(base)(Filter(_, base))
     case j @ Join(_, _, Inner | Cross, Some(condition), _) if LLMCall.in(condition) =>
       val (llm, cheap) = split(condition).partition(LLMCall.in)
-      stack(llm, j.copy(joinType = Inner, condition = cheap.reduceOption(And)))
+      stack(
+        llm,
+        j.copy(joinType = Inner, condition = cheap.reduceOption(And)),
+        if (cheap.isEmpty) "taken out of the join's condition" else s"runs after the join on ${text(cheap)}")
     case j @ Join(_, _, _, Some(condition), _) if LLMCall.in(condition) => underItsSide(j, condition)
   }
 
@@ -42,10 +46,14 @@ case class IsolateCalls(session: SparkSession, opaque: Boolean) extends Rule[Log
     plan.exists(_.expressions.exists(_.exists(_.isInstanceOf[OuterReference])))
 
   private def split(condition: Expression): Seq[Expression] =
-    if (LLMConf.predicateOrder) splitConjunctivePredicates(condition) else Seq(condition)
+    if (LLMConf.moveFilters) splitConjunctivePredicates(condition) else Seq(condition)
 
-  private def stack(predicates: Seq[Expression], base: LogicalPlan): LogicalPlan =
-    predicates.foldLeft(base)((plan, predicate) => LLMFilter(predicate, plan))
+  private def stack(predicates: Seq[Expression], base: LogicalPlan, why: String): LogicalPlan = {
+    val note = Decision.applied(Decision.IsolateCalls, why)
+    predicates.foldLeft(base)((plan, predicate) => LLMFilter(Decision.in(predicate, note), plan))
+  }
+
+  private def text(predicates: Seq[Expression]): String = predicates.reduce(And).sql
 
   private def underItsSide(join: Join, condition: Expression): LogicalPlan = {
     val calls = new Calls.Extractor
@@ -57,9 +65,12 @@ case class IsolateCalls(session: SparkSession, opaque: Boolean) extends Rule[Log
         s"llm() over columns of both sides in the condition of a ${join.joinType.sql} join",
         "Use an inner join, or compute the pairs in a subquery first.")
     }
+    val note = Decision.applied(Decision.IsolateCalls, s"asked under its side of the ${join.joinType.sql} join")
+    def under(side: LogicalPlan, answers: Seq[Alias]): LogicalPlan =
+      if (answers.isEmpty) side else Project(side.output ++ answers.map(Decision.in(_, note)), side)
     Project(join.output, join.copy(
-      left = if (left.isEmpty) join.left else Project(join.left.output ++ left, join.left),
-      right = if (right.isEmpty) join.right else Project(join.right.output ++ right, join.right),
+      left = under(join.left, left),
+      right = under(join.right, right),
       condition = Some(newCondition)))
   }
 }

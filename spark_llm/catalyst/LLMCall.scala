@@ -6,11 +6,14 @@ import org.apache.spark.sql.types._
 import org.apache.spark.unsafe.types.UTF8String
 
 /**
- * The constant options of a call. Part of the call's identity: two calls are one only if all are equal.
+ * The constant options of a call. Part of the call's identity, but for `selectivity`: two calls are one only if all
+ * others are equal.
  *
  * @param returnType type of the answer
  * @param onError    "fail", "null" or "struct"
  * @param maxTokens  generated tokens at most; None = spark.llm.maxAnswerLen
+ * @param selectivity share of the rows, 0 to 1, that the call's predicate is expected to keep; a hint for
+ *                    OrderPredicates that no answer depends on
  */
 case class LLMOptions(
     model: Option[String] = None,
@@ -18,7 +21,8 @@ case class LLMOptions(
     onError: String = LLMOptions.Fail,
     temperature: Double = 0.0,
     maxTokens: Option[Int] = None,
-    seed: Option[Long] = None) {
+    seed: Option[Long] = None,
+    selectivity: Option[Double] = None) {
 
   /** Independent draws: equal questions may have different answers, so calls are never merged. */
   def sampled: Boolean = temperature > 0 && seed.isEmpty
@@ -30,7 +34,8 @@ case class LLMOptions(
     Option.when(onError != LLMOptions.Fail)(s"on_error => '$onError'"),
     Option.when(temperature != 0.0)(s"temperature => $temperature"),
     maxTokens.map(n => s"max_tokens => $n"),
-    seed.map(s => s"seed => $s")).flatten
+    seed.map(s => s"seed => $s"),
+    selectivity.map(s => s"selectivity => $s")).flatten
 }
 
 object LLMOptions {
@@ -48,13 +53,27 @@ object LLMOptions {
  * @param fieldNames names of `fields` in the prompt, unique, same length
  * @param opaque     from IsolateCalls to PlanCalls the call passes for non-deterministic: Spark then neither copies it
  *                   into a filter it pushes down nor infers new predicates from it for other tables
+ * @param notes      what the rules decided about this call, in the order of the rules; no part of its identity: neither
+ *                   canonical form nor text has them
  */
 case class LLMCall(
     instruction: Expression,
     fieldNames: Seq[String],
     fields: Seq[Expression],
     options: LLMOptions,
-    opaque: Boolean = false) extends Expression with Unevaluable {
+    opaque: Boolean = false,
+    notes: Seq[Decision] = Nil) extends Expression with Unevaluable {
+
+  override lazy val canonicalized: Expression = withCanonicalizedChildren match {
+    case c: LLMCall => c.copy(options = options.copy(selectivity = None), notes = Nil)
+    case other => other
+  }
+
+  /** The call with one more note; the same call where it has that note, so that rules reach a fixed point. */
+  def noted(more: Decision*): LLMCall = {
+    val fresh = more.distinct.filterNot(notes.contains)
+    if (fresh.isEmpty) this else copy(notes = notes ++ fresh)
+  }
 
   override lazy val deterministic: Boolean = !opaque && children.forall(_.deterministic)
 

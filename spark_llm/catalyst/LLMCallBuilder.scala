@@ -14,7 +14,7 @@ import org.apache.spark.sql.types._
  * Stars are expanded before it is called, so it sees columns with their names.
  */
 object LLMCallBuilder {
-  private val Options = Seq("model", "return_type", "on_error", "temperature", "max_tokens", "seed")
+  private val Options = Seq("model", "return_type", "on_error", "temperature", "max_tokens", "seed", "selectivity")
   private val OnError = Seq(LLMOptions.Fail, LLMOptions.Null, LLMOptions.Struct)
 
   def build(args: Seq[Expression]): Expression = {
@@ -89,6 +89,7 @@ object LLMCallBuilder {
         case d: Double if d >= 0 && d <= 2 => d
       }.getOrElse(0.0),
       maxTokens = read("max_tokens", IntegerType, "a positive INT") { case n: Int if n > 0 => n },
-      seed = read("seed", LongType, "a BIGINT") { case n: Long => n })
+      seed = read("seed", LongType, "a BIGINT") { case n: Long => n },
+      selectivity = read("selectivity", DoubleType, "a number from 0 to 1") { case d: Double if d >= 0 && d <= 1 => d })
   }
 }

@@ -34,7 +34,13 @@ object LLMConf {
 
   def get(values: Map[String, String], key: String): Option[String] = values.get(key).orElse(default(key))
 
-  def predicateOrder: Boolean = boolean("spark.llm.predicateOrder.enabled")
+  val MoveFilters = "spark.llm.moveFilters.enabled"
+  val ShareCalls = "spark.llm.shareCalls.enabled"
+  val Dedup = "spark.llm.dedup.enabled"
+
+  def moveFilters: Boolean = boolean(MoveFilters)
+  def shareCalls: Boolean = boolean(ShareCalls)
+  def dedup: Boolean = boolean(Dedup)
 
   def batchRows(values: Map[String, String]): Int = {
     val key = "spark.llm.batchRows"

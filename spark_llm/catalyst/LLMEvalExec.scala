@@ -29,6 +29,7 @@ case class LLMEvalExec(call: LLMCall, guard: Option[Expression], result: Attribu
 
   private lazy val counters = Map(
     LLMMetrics.Rows -> SQLMetrics.createMetric(sparkContext, "rows"),
+    LLMMetrics.OutputRows -> SQLMetrics.createMetric(sparkContext, "answered rows"),
     LLMMetrics.Requests -> SQLMetrics.createMetric(sparkContext, "requests"),
     LLMMetrics.PromptTokens -> SQLMetrics.createMetric(sparkContext, "prompt tokens"),
     LLMMetrics.CachedPromptTokens -> SQLMetrics.createMetric(sparkContext, "cached prompt tokens"),
@@ -102,6 +103,7 @@ case class LLMEvalExec(call: LLMCall, guard: Option[Expression], result: Attribu
 /** Keys of the node's SQL metrics, as in the REST API's `metrics` map and in tests. */
 object LLMMetrics {
   val Rows = "rows"
+  val OutputRows = "outputRows"
   val Requests = "requests"
   val PromptTokens = "promptTokens"
   val CachedPromptTokens = "cachedPromptTokens"

@@ -110,6 +110,7 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
     override def next(): InternalRow = {
       if (!ready()) throw new NoSuchElementException
       val answer = if (sent.poll()) value(replies.next()) else noAnswer
+      job.metrics(LLMMetrics.OutputRows) += 1
       toUnsafe(both(waiting.remove(), answer))
     }
   }

@@ -25,6 +25,8 @@ object LLMFunction {
       * temperature => DOUBLE - 0 (default) always takes the likeliest answer.
       * max_tokens => INT - generated tokens at most per answer; default spark.llm.maxAnswerLen.
       * seed => BIGINT - makes answers at temperature > 0 repeatable.
+      * selectivity => DOUBLE - share of the rows, 0 to 1, that the predicate with this call keeps. A hint for the order
+          of several LLM predicates; answers do not depend on it.
   """
 
   private val examples = """

@@ -1,14 +1,15 @@
 package org.apache.spark.sql.llm
 
 import org.apache.spark.sql.catalyst.expressions.AttributeReference
-import org.apache.spark.sql.catalyst.plans.logical.LogicalPlan
+import org.apache.spark.sql.catalyst.plans.logical.{LogicalPlan, RebalancePartitions}
 import org.apache.spark.sql.execution.{SparkPlan, SparkStrategy}
 
-/** LLMEval -> LLMEvalExec. Asked before Spark's own strategies, so a call that no rule could place ends here. */
+/** LLMEval -> LLMEvalExec, SharedAnswers -> a shuffle. Asked before Spark's own strategies, so a call that no rule could place ends here. */
 object LLMStrategy extends SparkStrategy {
   override def apply(plan: LogicalPlan): Seq[SparkPlan] = plan match {
     case LLMEval(call, guard, result: AttributeReference, child) =>
       LLMEvalExec(call, guard, result, planLater(child)) :: Nil
+    case SharedAnswers(child) => planLater(RebalancePartitions(Nil, child)) :: Nil
     case node if node.expressions.exists(LLMCall.in) =>
       throw LLMErrors.unsupported(
         s"llm() in ${node.nodeName}, where Spark cannot put a plan below it",

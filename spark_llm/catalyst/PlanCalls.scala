@@ -15,25 +15,36 @@ import org.apache.spark.sql.catalyst.rules.Rule
  *   Aggregate [llm(max(y))]           ->  LLMEval             over  Aggregate [max(y)]
  *   Sort / Window / Generate [llm(x)] ->  the node            over  LLMEval
  *   CASE WHEN p THEN llm(x) END       ->  LLMEval onlyIf=p                             (Guards)
- *   LIMIT over a call                 ->  the call over the LIMIT                      (HoistCalls)
- *   the same call twice               ->  one LLMEval                                  (ReuseAnswers)
+ *   LIMIT or join over a call         ->  the call over the LIMIT or join              (HoistCalls, RaiseFilters)
+ *   several LLM predicates            ->  the one that spares most first               (OrderPredicates)
+ *   the same call twice               ->  one LLMEval                                  (ReuseAnswers, ShareCalls)
  * }}}
  */
 case class PlanCalls(session: SparkSession) extends Rule[LogicalPlan] {
 
-  override def apply(plan: LogicalPlan): LogicalPlan = if (!Calls.in(plan)) plan else {
+  override def apply(plan: LogicalPlan): LogicalPlan = if (!Calls.waiting(plan)) plan else {
+    PredicateHistory.follow(session)
     val spread = Calls.opaque(yes = false, plan).transformUp {
       case a: Aggregate if a.expressions.exists(LLMCall.in) => SplitAggregate(a)
       case n @ (_: Project | _: Filter | _: LLMFilter | _: LLMEval) => n
       case u: UnaryNode if u.expressions.exists(LLMCall.in) => computeBelow(u)
     }
-    val lowered = HoistCalls(spread).transformUp {
-      case LLMFilter(condition, child) => lower(Filter(condition, child))
-      case n @ (_: Project | _: Filter) => lower(n)
-      case n if !n.isInstanceOf[LLMEval] && n.expressions.exists(LLMCall.in) => throw unsupported(n)
-    }
-    val planned = ProtectSorts(lowered)
+    val shared = ShareCalls.better(lowered(settled(spread, overJoins = true)), lowered(settled(spread, overJoins = false)))
+    val planned = ProtectSorts(shared)
     if (planned.output == plan.output) planned else Project(plan.output, planned)
+  }
+
+  /** Columns of answers rise over predicates, and both over joins, until nothing moves. */
+  private def settled(plan: LogicalPlan, overJoins: Boolean): LogicalPlan = {
+    val next = if (overJoins) RaiseFilters(HoistCalls(plan, overJoins)) else HoistCalls(plan, overJoins)
+    if (!next.fastEquals(plan)) settled(next, overJoins)
+    else OrderPredicates(HoistCalls.reasons(RaiseFilters.reasons(next, overJoins), overJoins))
+  }
+
+  private def lowered(plan: LogicalPlan): LogicalPlan = plan.transformUp {
+    case LLMFilter(condition, child) => lower(Filter(condition, child))
+    case n @ (_: Project | _: Filter) => lower(n)
+    case n if !n.isInstanceOf[LLMEval] && n.expressions.exists(LLMCall.in) => throw unsupported(n)
   }
 
   private def unsupported(n: LogicalPlan): LLMAnalysisException =
@@ -52,10 +63,20 @@ case class PlanCalls(session: SparkSession) extends Rule[LogicalPlan] {
   private def lower(n: LogicalPlan): LogicalPlan = if (!n.expressions.exists(LLMCall.in)) n else {
     var child = n.children.head
     val answered = mutable.HashMap.empty[AnyRef, Attribute]
-    Guards.ready(n.expressions).foreach { case Guards.Guarded(call, guard) =>
-      val (plan, result) = answer(call, guard, child)
-      child = plan
-      answered(Calls.key(call)) = result
+    // calls that are answered further down need no node of their own
+    val asked = Guards.ready(n.expressions).filter { case Guards.Guarded(call, _, _) =>
+      val below = ReuseAnswers(child, call)
+      below.foreach { case (plan, result) =>
+        child = plan
+        answered(Calls.key(call)) = result
+      }
+      below.isEmpty
+    }
+    val (base, calls) = CallArguments(asked, child)
+    child = calls.foldLeft(base) { case (plan, CallArguments.Prepared(written, call, guard)) =>
+      val result = AttributeReference(LLMFunction.name, call.dataType)()
+      answered(Calls.key(written)) = result
+      LLMEval(call, guard, result, plan)
     }
     val replaced = n.withNewChildren(Seq(child)).transformExpressions {
       case c: LLMCall if answered.contains(Calls.key(c)) => answered(Calls.key(c))
@@ -63,21 +84,4 @@ case class PlanCalls(session: SparkSession) extends Rule[LogicalPlan] {
     val done = lower(replaced)
     if (done.output == n.output) done else Project(n.output, done)
   }
-
-  private def answer(call: LLMCall, guard: Option[Expression], child: LogicalPlan): (LogicalPlan, Attribute) =
-    ReuseAnswers(child, call).getOrElse {
-      val result = AttributeReference(LLMFunction.name, call.dataType)()
-      // arguments that are not plain columns are computed once, where Python UDFs and subqueries are planned
-      val computed = mutable.LinkedHashMap.empty[Expression, Alias]
-      val arguments = call.children.map {
-        case e if e.foldable || e.isInstanceOf[Attribute] => e
-        case e =>
-          val key = if (e.deterministic) e.canonicalized else e
-          // an argument such as 10 / x may fail on rows that the guard keeps out
-          val guarded = guard.fold(e)(If(_, e, Literal(null, e.dataType)))
-          computed.getOrElseUpdate(key, Alias(guarded, ReuseAnswers.ArgumentName)()).toAttribute
-      }
-      val base = if (computed.isEmpty) child else Project(child.output ++ computed.values, child)
-      (LLMEval(call.withNewChildren(arguments).asInstanceOf[LLMCall], guard, result, base), result)
-    }
 }

@@ -26,7 +26,7 @@ object ProtectSorts {
 
   private def callsBelow(plan: LogicalPlan): Boolean = plan match {
     case _: LLMEval => true
-    case _: RepartitionByExpression | _: RebalancePartitions => false
+    case _: RepartitionByExpression | _: RebalancePartitions | _: SharedAnswers => false
     case r: Repartition if r.shuffle => false
     case other => other.children.exists(callsBelow)
   }

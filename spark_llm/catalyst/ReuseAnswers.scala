@@ -9,15 +9,14 @@ import org.apache.spark.sql.catalyst.plans.logical._
  * Only unguarded answers count, since a guarded one is missing for some rows.
  */
 object ReuseAnswers {
-  val ArgumentName = "llm_arg"
-
   /** The plan with the answer in its output, and the answer's column. */
   def apply(plan: LogicalPlan, call: LLMCall): Option[(LogicalPlan, Attribute)] =
-    if (call.options.sampled) None else find(plan, call)
+    if (!LLMConf.shareCalls || Calls.draws(call)) None else find(plan, call)
 
   private def find(plan: LogicalPlan, call: LLMCall): Option[(LogicalPlan, Attribute)] = plan match {
     case e: LLMEval if e.guard.isEmpty && (e.call.semanticEquals(call) || written(e).semanticEquals(call)) =>
-      Some((e, e.result))
+      val note = Decision.applied(Decision.ShareCalls, "the answer is used again further up")
+      Some((e.copy(call = e.call.noted(call.notes :+ note: _*)), e.result))
     case Project(list, child) =>
       val renamed = AttributeMap(list.collect { case a @ Alias(from: Attribute, _) => a.toAttribute -> from })
       val below = call.transform { case a: Attribute => renamed.getOrElse(a, a) }.asInstanceOf[LLMCall]
@@ -34,14 +33,21 @@ object ReuseAnswers {
       } else if (call.references.subsetOf(right.outputSet)) {
         find(right, call).map { case (c, a) => (j.copy(right = c), a) }
       } else None
+    case j @ Join(left, _, LeftOuter | LeftSemi | LeftAnti, _, _) if call.references.subsetOf(left.outputSet) =>
+      find(left, call).map { case (c, a) => (j.copy(left = c), a) }
     case _ => None
   }
 
-  /** The call before PlanCalls moved its computed arguments into a Project. */
-  private def written(e: LLMEval): LLMCall = e.child match {
+  /** The call before CallArguments moved its arguments into a Project. */
+  private def written(e: LLMEval): LLMCall = arguments(e.child) match {
     case Project(list, _) =>
-      val computed = AttributeMap(list.collect { case a: Alias if a.name == ArgumentName => a.toAttribute -> a.child })
+      val computed = AttributeMap(list.collect { case a: Alias if a.name == CallArguments.Name => a.toAttribute -> a.child })
       e.call.transform { case a: Attribute => computed.getOrElse(a, a) }.asInstanceOf[LLMCall]
     case _ => e.call
+  }
+
+  private def arguments(plan: LogicalPlan): LogicalPlan = plan match {
+    case e: LLMEval => arguments(e.child)
+    case other => other
   }
 }

@@ -17,7 +17,7 @@ import org.apache.spark.sql.catalyst.plans.logical._
 object SplitAggregate {
   def apply(a: Aggregate): LogicalPlan = {
     val below = new Calls.Extractor
-    val grouping = a.groupingExpressions.map(below.whole)
+    val grouping = a.groupingExpressions.map(below.grouping)
     val results = a.aggregateExpressions.map { e =>
       e.transformDown {
         case f: AggregateExpression => argumentsOf(f, below)

@@ -51,6 +51,18 @@ def conf(spark):
 
 
 @pytest.fixture
+def decisions(spark):
+    """What the rules noted on the calls of a DataFrame: ``MoveFilters applied: runs after the join``, …"""
+
+    def of(frame):
+        plan = frame._jdf.queryExecution().optimizedPlan()
+        report = spark._jvm.org.apache.spark.sql.llm.Decision.report(plan)
+        return [line.split("): ", 1)[1] for line in report.splitlines()]
+
+    return of
+
+
+@pytest.fixture
 def golden(request):
     """Compares text with a golden file; ``SPARK_LLM_REFRESH_GOLDENS=1`` writes it instead."""
     from pathlib import Path
@@ -58,6 +70,7 @@ def golden(request):
     def compare(name, text):
         file = Path(__file__).parents[1] / "golden" / name
         if os.environ.get("SPARK_LLM_REFRESH_GOLDENS") == "1":
+            file.parent.mkdir(exist_ok=True)
             file.write_text(text)
         assert text == file.read_text()
 

@@ -82,7 +82,7 @@ def test_unknown_conf(spark, table, conf):
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("engine.kind", "gpu"), ("batchRows", "0"), ("batchBytes", "big"), ("predicateOrder.enabled", "maybe")],
+    [("engine.kind", "gpu"), ("batchRows", "0"), ("batchBytes", "big"), ("moveFilters.enabled", "maybe")],
 )
 def test_wrong_conf(spark, table, conf, key, value):
     conf(f"spark.llm.{key}", value)

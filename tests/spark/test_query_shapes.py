@@ -12,6 +12,8 @@ pytestmark = pytest.mark.spark
 # The fake engine answers free text with 'fake:<hex>'; a predicate on its first digit keeps about half of the rows.
 YES = "< 'fake:8'"
 
+SWITCHES = ("moveFilters", "shareCalls")
+
 SHAPES = {
     # name: (SQL with ask('instruction' | fields), most requests allowed)
     "select": ("SELECT id, ask('p' | x, y) a FROM t", 200),
@@ -139,6 +141,99 @@ SHAPES = {
         "SELECT y, listagg(x, ',') WITHIN GROUP (ORDER BY ask('p' | id), id) FROM t GROUP BY y",
         200,
     ),
+    "cross join": (f"SELECT q.id, u.z FROM (SELECT id FROM t WHERE ask('p' | id) {YES}) q CROSS JOIN u", 200),
+    "semi join": (
+        f"SELECT q.id FROM (SELECT id FROM t WHERE ask('p' | id) {YES}) q LEFT SEMI JOIN u ON q.id = u.id",
+        20,
+    ),
+    "anti join of the filtered side": (
+        f"SELECT q.id FROM (SELECT id FROM t WHERE ask('p' | id) {YES}) q LEFT ANTI JOIN u ON q.id = u.id",
+        180,
+    ),
+    "both sides filtered": (
+        f"SELECT q.id, r.z FROM (SELECT id FROM t WHERE ask('p' | id) {YES}) q JOIN "
+        f"(SELECT id, z FROM u WHERE ask('q' | z, id) {YES}) r ON q.id = r.id",
+        40,
+    ),
+    "filtered by a column that is not kept": (
+        f"SELECT q.id, u.z FROM (SELECT id FROM t WHERE ask('p' | y) {YES}) q JOIN u ON q.id = u.id",
+        10,
+    ),
+    "left join of answers": (
+        "SELECT q.id, q.a, u.z FROM (SELECT id, ask('p' | id) a FROM t) q LEFT JOIN u ON q.id = u.id",
+        200,
+    ),
+    "left join of answers limited": (
+        "SELECT count(a) FROM (SELECT q.a, u.z FROM (SELECT id, ask('p' | id) a FROM t) q "
+        "LEFT JOIN u ON q.id = u.id LIMIT 5)",
+        5,
+    ),
+    "right join of answers": (
+        "SELECT q.id, q.a, u.z FROM u RIGHT JOIN (SELECT id, ask('p' | id) a FROM t) q ON q.id = u.id",
+        200,
+    ),
+    "full join of answers": (
+        "SELECT q.id, q.a, u.z FROM u FULL JOIN (SELECT id, ask('p' | id) a FROM t) q ON q.id = u.id",
+        200,
+    ),
+    "answers over two joins": (
+        f"SELECT q.id, q.n, u.z FROM (SELECT id, length(ask('p' | id)) n FROM t WHERE ask('q' | id) {YES}) q "
+        "JOIN u ON q.id = u.id JOIN u v ON u.id = v.id",
+        40,
+    ),
+    "merge join": (
+        f"SELECT /*+ MERGE(u) */ q.id, q.a FROM (SELECT id, ask('p' | id) a FROM t WHERE ask('q' | id) {YES}) q "
+        "JOIN u ON q.id = u.id",
+        40,
+    ),
+    "hash join that repeats rows": (
+        f"SELECT /*+ SHUFFLE_HASH(u) */ q.id, u.id FROM (SELECT id, x FROM t WHERE ask('p' | x) {YES}) q "
+        "JOIN u ON q.x = u.x",
+        200,
+    ),
+    "column beside a predicate": (
+        f"SELECT * FROM (SELECT id, ask('p' | id) a FROM t) WHERE ask('q' | id % 4 AS k) {YES}",
+        260,
+    ),
+    "three predicates": (
+        f"SELECT id FROM t WHERE ask('p' | x, y) {YES} AND ask('q' | id) {YES} AND ask('r' | id, x) {YES}",
+        400,
+    ),
+    "CTE filtered in two ways": (
+        "WITH q AS (SELECT id, c, ask('p' | id) a FROM t) "
+        f"SELECT id, a FROM q WHERE c < 20 UNION ALL SELECT c, a FROM q WHERE c BETWEEN 10 AND 29 AND a {YES}",
+        60,
+    ),
+    "CTE of a predicate joined with itself": (
+        f"WITH q AS (SELECT id, c FROM t WHERE ask('p' | id) {YES}) SELECT a.id, b.c FROM q a JOIN q b ON a.id = b.c",
+        200,
+    ),
+    "CTE three times": (
+        "WITH q AS (SELECT x, y, ask('p' | x, y) a FROM t) SELECT x, a FROM q UNION ALL SELECT y, a FROM q "
+        f"UNION ALL SELECT y, x FROM q WHERE a {YES}",
+        200,
+    ),
+    "union of two predicates on one call": (
+        f"SELECT id FROM t WHERE ask('p' | id) {YES} UNION ALL SELECT c FROM t WHERE NOT ask('p' | id) {YES}",
+        200,
+    ),
+    "view used twice": (
+        "SELECT max(a.answer), b.answer FROM answered a JOIN answered b ON a.id = b.id - 1 GROUP BY b.answer",
+        200,
+    ),
+    "aggregates of one CTE": (
+        "WITH q AS (SELECT x, max(y) m, ask('p' | max(y), x) a FROM t GROUP BY x) "
+        "SELECT q.x, r.a FROM q JOIN q r ON q.x = r.x",
+        10,
+    ),
+    "argument of two calls": (
+        "SELECT id, ask('p' | concat(x, '!') AS s) a, ask('q' | concat(x, '!') AS s) b FROM t",
+        400,
+    ),
+    "random but repeatable": (
+        f"SELECT id, ask('p' | id) a FROM t WHERE rand(7) < 2 AND ask('p' | id) {YES} AND c < 10",
+        20,
+    ),
     "right side that may fail": (
         "SELECT s, (ask('p' | s) = 'never' AND CAST(s AS INT) > 0) b FROM VALUES ('1'), ('x') v(s)",
         2,
@@ -168,7 +263,7 @@ def written(sql, function):
     while "ask(" in sql:
         sql, n = inner.subn(call, sql)
         assert n, sql
-    return sql
+    return sql.replace(" answered ", f" answered_{function} ")
 
 
 @pytest.fixture(scope="module")
@@ -183,6 +278,11 @@ def tables(spark):
         """CREATE OR REPLACE TEMP VIEW u AS SELECT CAST(id AS INT) id, concat('z', id % 4) z, concat('x', id % 12) x
            FROM range(0, 20, 1, 2)"""
     )
+    for function in ("llm", "plain"):
+        spark.sql(
+            f"CREATE OR REPLACE TEMP VIEW answered_{function} AS "
+            + written("SELECT id, ask('p' | id) answer FROM t", function)
+        )
 
 
 def rows(frame):
@@ -190,11 +290,14 @@ def rows(frame):
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_same_answers_as_a_plain_udf(spark, tables, name):
+def test_same_answers_as_a_plain_udf(spark, tables, conf, name):
     sql, most_requests = SHAPES[name]
     ours = rows(spark.sql(written(sql, "llm")))
     requests = sum(call.requests for call in metrics.last_query(spark))
-    assert ours == rows(spark.sql(written(sql, "plain")))
+    for switch in SWITCHES:
+        conf(f"spark.llm.{switch}.enabled", "false")
+    off = rows(spark.sql(written(sql, "llm")))
+    assert ours == rows(spark.sql(written(sql, "plain"))) == off
     assert requests <= most_requests
 
 
@@ -231,7 +334,7 @@ def test_tables_made_of_answers(spark, tables):
 
 
 def test_predicate_order_can_be_switched_off(spark, tables, conf):
-    conf("spark.llm.predicateOrder.enabled", "false")
+    conf("spark.llm.moveFilters.enabled", "false")
     sql = "SELECT id FROM t WHERE llm('p', id) < 'fake:8' AND c < 10"
     plain = "SELECT id FROM t WHERE plain('p', to_json(struct(id))) < 'fake:8' AND c < 10"
     assert rows(spark.sql(sql)) == rows(spark.sql(plain))
