@@ -127,13 +127,32 @@ ENTRIES: Final[tuple[Entry, ...]] = (
     ),
     _entry(
         "dedup.enabled", "boolean", "true",
-        "Ask equal prompts of one task once. Only applied at temperature 0 or with a seed, where it "
+        "Ask equal questions of a query once. Only applied at temperature 0 or with a seed, where it "
         "cannot change an answer.",
     ),
     _entry(
         "dedup.maxAnswers", "int", "16384",
         "Answers of one task kept to serve equal prompts that come later.",
         low=0,
+    ),
+    _entry(
+        "reorderRows.enabled", "boolean", "true",
+        "Bring rows together that share the beginning of their prompts.",
+    ),
+    _entry(
+        "reorderFields.enabled", "boolean", "true",
+        "Order the fields of a prompt so that rows share more of it; false: as they are written.",
+    ),
+    _entry(
+        "planner.policy", "string", "default",
+        "How rows and fields are ordered: default: the better of the fast ways; fixed: one field order for all "
+        "rows; tree, ggr: an order per row; thorough: a longer search; original: as they come.",
+        allowed=("default", "fixed", "tree", "ggr", "thorough", "original"),
+    ),
+    _entry(
+        "exchange.partitions", "int", None,
+        "Partitions of the shuffle that brings equal rows together; unset: enough for every engine.",
+        low=1,
     ),
     _entry(
         "fake.answers", "string", None,

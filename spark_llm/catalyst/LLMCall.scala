@@ -11,6 +11,7 @@ import org.apache.spark.unsafe.types.UTF8String
  * @param returnType type of the answer
  * @param onError    "fail", "null" or "struct"
  * @param maxTokens  generated tokens at most; None = spark.llm.maxAnswerLen
+ * @param first,last names of the fields that stand at the beginning and at the end of the prompt
  */
 case class LLMOptions(
     model: Option[String] = None,
@@ -18,7 +19,9 @@ case class LLMOptions(
     onError: String = LLMOptions.Fail,
     temperature: Double = 0.0,
     maxTokens: Option[Int] = None,
-    seed: Option[Long] = None) {
+    seed: Option[Long] = None,
+    first: Seq[String] = Nil,
+    last: Seq[String] = Nil) {
 
   /** Independent draws: equal questions may have different answers, so calls are never merged. */
   def sampled: Boolean = temperature > 0 && seed.isEmpty
@@ -30,13 +33,18 @@ case class LLMOptions(
     Option.when(onError != LLMOptions.Fail)(s"on_error => '$onError'"),
     Option.when(temperature != 0.0)(s"temperature => $temperature"),
     maxTokens.map(n => s"max_tokens => $n"),
-    seed.map(s => s"seed => $s")).flatten
+    seed.map(s => s"seed => $s"),
+    LLMOptions.array("first_fields", first),
+    LLMOptions.array("last_fields", last)).flatten
 }
 
 object LLMOptions {
   val Fail = "fail"
   val Null = "null"
   val Struct = "struct"
+
+  private def array(name: String, values: Seq[String]): Option[String] =
+    Option.when(values.nonEmpty)(s"$name => array(${values.map(v => Literal(v).sql).mkString(", ")})")
 }
 
 /**
@@ -46,6 +54,7 @@ object LLMOptions {
  * Spark would refuse it in aggregates and joins.
  *
  * @param fieldNames names of `fields` in the prompt, unique, same length
+ * @param sets       positions of fields declared interchangeable with any_order(...), a group each
  * @param opaque     from IsolateCalls to PlanCalls the call passes for non-deterministic: Spark then neither copies it
  *                   into a filter it pushes down nor infers new predicates from it for other tables
  */
@@ -54,7 +63,12 @@ case class LLMCall(
     fieldNames: Seq[String],
     fields: Seq[Expression],
     options: LLMOptions,
-    opaque: Boolean = false) extends Expression with Unevaluable {
+    opaque: Boolean = false,
+    sets: Seq[Seq[Int]] = Nil) extends Expression with Unevaluable {
+
+  /** Positions of the pinned fields. */
+  def first: Seq[Int] = options.first.map(fieldNames.indexOf)
+  def last: Seq[Int] = options.last.map(fieldNames.indexOf)
 
   override lazy val deterministic: Boolean = !opaque && children.forall(_.deterministic)
 
@@ -71,7 +85,7 @@ case class LLMCall(
       case other => other.toString
     }
     val named = fieldNames.zip(fields).map { case (name, field) => s"$name=$field" }
-    ((shown +: named) ++ options.written).mkString(s"$prettyName(", ", ", ")")
+    ((shown +: grouped(named)) ++ options.written).mkString(s"$prettyName(", ", ", ")")
   }
 
   override def sql: String = {
@@ -80,7 +94,13 @@ case class LLMCall(
       case (name, field) if field.sql == name => name
       case (name, field) => s"struct(${field.sql} AS ${quoteIfNeeded(name)})"
     }
-    ((instruction.sql +: named) ++ options.written).mkString(s"$prettyName(", ", ", ")")
+    ((instruction.sql +: grouped(named)) ++ options.written).mkString(s"$prettyName(", ", ", ")")
+  }
+
+  private def grouped(texts: Seq[String]): Seq[String] = texts.zipWithIndex.flatMap { case (text, i) =>
+    sets.find(_.contains(i)).fold(Option(text)) { set =>
+      Option.when(set.head == i)(set.map(texts(_)).mkString(s"${AnyOrder.name}(", ", ", ")"))
+    }
   }
 
   override protected def withNewChildrenInternal(newChildren: IndexedSeq[Expression]): LLMCall =

@@ -17,6 +17,7 @@ import org.apache.spark.sql.catalyst.rules.Rule
  *   CASE WHEN p THEN llm(x) END       ->  LLMEval onlyIf=p                             (Guards)
  *   LIMIT over a call                 ->  the call over the LIMIT                      (HoistCalls)
  *   the same call twice               ->  one LLMEval                                  (ReuseAnswers)
+ *   every LLMEval                     ->  with its field order, over its exchange      (LayOutCalls)
  * }}}
  */
 case class PlanCalls(session: SparkSession) extends Rule[LogicalPlan] {
@@ -32,7 +33,7 @@ case class PlanCalls(session: SparkSession) extends Rule[LogicalPlan] {
       case n @ (_: Project | _: Filter) => lower(n)
       case n if !n.isInstanceOf[LLMEval] && n.expressions.exists(LLMCall.in) => throw unsupported(n)
     }
-    val planned = ProtectSorts(lowered)
+    val planned = ProtectSorts(LayOutCalls(session)(ShareArguments(lowered)))
     if (planned.output == plan.output) planned else Project(plan.output, planned)
   }
 

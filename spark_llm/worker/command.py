@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     MapArrow = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 
-SPEC_VERSION: Final = 1
+SPEC_VERSION: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,8 @@ class Call:
 
     Attributes:
         instruction: the constant instruction, None when it comes as a column.
-        field_names: names in prompt order, one per column ``f0`` … ``f{n-1}``.
+        field_names: as written, one per column ``f0`` … ``f{n-1}``.
+        field_order: positions into ``field_names``, in prompt order.
         return_type: Spark type of the answer.
         seed: None when answers may differ from run to run.
         max_tokens: generated tokens at most, per answer.
@@ -41,13 +42,14 @@ class Call:
     temperature: float
     max_tokens: int
     seed: int | None
+    field_order: tuple[int, ...] = ()
 
 
 def load_command(spec_json: str) -> tuple[MapArrow, StructType]:
     """Returns the function that Spark's worker runs and the type of its rows: what the JVM's pickle calls.
 
     Args:
-        spec_json: ``{"version": 1, "call": {…}, "conf": {"spark.llm.…": "…"}}``.
+        spec_json: ``{"version": 2, "call": {…}, "conf": {"spark.llm.…": "…"}}``.
 
     Raises:
         SparkLLMError: a setting is wrong, or the jar and this package are of different releases.
@@ -81,6 +83,7 @@ def parse_spec(spec_json: str) -> tuple[Call, Conf]:
             temperature=float(call.get("temperature") or 0.0),
             max_tokens=int(call.get("max_tokens") or conf.integer("spark.llm.maxAnswerLen")),
             seed=call.get("seed"),
+            field_order=tuple(call.get("field_order") or range(len(call["field_names"]))),
         ),
         conf,
     )

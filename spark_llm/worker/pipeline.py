@@ -102,7 +102,8 @@ class Task:
     def __init__(self, call: Call, conf: Conf, environ: Mapping[str, str]) -> None:
         self._call, self._conf, self._environ = call, conf, environ
         self._system = system_for(conf)
-        self._renderer = Renderer(call.field_names)
+        self._order = call.field_order or tuple(range(len(call.field_names)))
+        self._renderer = Renderer([call.field_names[place] for place in self._order])
         self._parse = AnswerParser(call.return_type, zone_of(conf.time_zone), call.max_tokens)
         self._type_name = call.return_type.simpleString().upper()
         self._table = PromptTable(conf.integer("spark.llm.dedup.maxAnswers")) if applies(call, conf) else None
@@ -158,7 +159,7 @@ class Task:
 
     def _users(self, record_batch: pa.RecordBatch) -> Iterator[str | None]:
         call, user = self._call, self._renderer.user
-        fields = [record_batch.column(f"f{place}").to_pylist() for place in range(len(call.field_names))]
+        fields = [record_batch.column(f"f{place}").to_pylist() for place in self._order]
         if call.instruction is not None:
             constant = call.instruction
             if not fields:
