@@ -45,10 +45,16 @@ case class LayOutCalls(session: SparkSession) {
   }
 
   private def shared(e: LLMEval, wanted: Layout, below: SharedExchange): LogicalPlan = {
-    val order = below.order(e.call).getOrElse(
-      chooseOrder(e.call, wanted, if (below.measured) None else Some("the exchange below does not measure")))
+    val keys = LayoutKeys(e.call, e.call.fields.indices, Nil).map(_.expression)
+    val measuring = if (cannotMeasure.isEmpty) below.measuring(keys) else None
+    val adopted = below.order(e.call)
+    val order = adopted.getOrElse(chooseOrder(e.call, wanted, cannotMeasure.orElse(
+      Option.when(measuring.isEmpty)("some fields come after the exchange"))))
     val exchange = below.evals.last.layout.exchange.copy(reason = "shared", shared = true)
-    e.copy(layout = wanted.copy(order = order, exchange = exchange))
+    val child =
+      if (adopted.isDefined || !order.pending) e.child
+      else e.child.transformDown { case x: LLMExchange if x eq below.exchange => measuring.get }
+    e.copy(layout = wanted.copy(order = order, exchange = exchange), child = child)
   }
 
   private def ownExchange(e: LLMEval, wanted: Layout): LogicalPlan = {

@@ -9,7 +9,15 @@ import org.apache.spark.sql.catalyst.plans.logical._
  * @param evals the calls between, nearest first; the exchange was made for the last
  */
 case class SharedExchange(exchange: LLMExchange, evals: Seq[LLMEval]) {
-  def measured: Boolean = exchange.exists(_.isInstanceOf[LLMProbe])
+  /** The exchange, measuring these columns too; None where they do not exist yet. */
+  def measuring(columns: Seq[Expression]): Option[LLMExchange] =
+    if (!columns.forall(_.references.subsetOf(exchange.child.outputSet))) None
+    else Some(exchange.transformDown {
+      case LLMExchange(keys, n, false, LLMProbe(known, child)) =>
+        val more = columns.filterNot(c => known.exists(_.semanticEquals(c)))
+        LLMExchange(keys, n, pending = false, LLMProbe(known ++ more, child))
+      case LLMExchange(keys, n, false, child) => LLMExchange(keys, n, pending = false, LLMProbe(columns, child))
+    }.asInstanceOf[LLMExchange])
 
   /** The order of a call in between, if the sort for it serves this call as well. */
   def order(call: LLMCall): Option[FieldOrder] = SharedExchange.adopt(call, evals)
