@@ -159,13 +159,18 @@ ENTRIES: Final[tuple[Entry, ...]] = (
     ),
     _entry(
         "dedup.enabled", "boolean", "true",
-        "Ask equal prompts of one task once. Only applied at temperature 0 or with a seed, where it "
+        "Ask equal questions of a query once. Only applied at temperature 0 or with a seed, where it "
         "cannot change an answer.",
     ),
     _entry(
         "dedup.maxAnswers", "int", "16384",
         "Answers of one task kept to serve equal prompts that come later.",
         low=0,
+    ),
+    _entry(
+        "exchange.partitions", "int", None,
+        "Partitions of the shuffle that brings equal rows together; unset: enough for every engine.",
+        low=1,
     ),
     _entry(
         "fake.answers", "string", None,

@@ -12,9 +12,11 @@ from spark_llm.errors import invalid_option
 from spark_llm.return_types import ddl_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pyspark.sql import Column
 
-__all__ = ["llm"]
+__all__ = ["any_order", "llm"]
 
 
 def llm(
@@ -27,6 +29,8 @@ def llm(
     max_tokens: int | None = None,
     seed: int | None = None,
     selectivity: float | None = None,
+    first_fields: Sequence[str] | None = None,
+    last_fields: Sequence[str] | None = None,
 ) -> Column:
     """Asks the model ``instruction`` about ``fields``, for each row.
 
@@ -45,6 +49,8 @@ def llm(
         seed: makes answers at a temperature above 0 repeatable.
         selectivity: share of the rows, 0 to 1, that the predicate with this call keeps: a hint for the order of
             several LLM predicates.
+        first_fields: names of fields that stay at the beginning of the prompt, in this order.
+        last_fields: names of fields that stay at its end.
 
     Raises:
         SparkLLMError: LLM_INVALID_OPTION for a ``return_type`` that is no type; Spark checks the others
@@ -64,10 +70,25 @@ def llm(
         "max_tokens": max_tokens,
         "seed": seed,
         "selectivity": selectivity,
+        "first_fields": None if first_fields is None else list(first_fields),
+        "last_fields": None if last_fields is None else list(last_fields),
     }
     columns = [F.col(field) if isinstance(field, str) else field for field in fields]
     named = [_named(name, F.lit(value)) for name, value in options.items() if value is not None]
     return F.call_function("llm", instruction, *columns, *named)
+
+
+def any_order(*fields: str | Column) -> Column:
+    """Declares fields of `llm` interchangeable, such as retrieved passages.
+
+    Their names stay where they are in the prompt, their values may change places. Only as a field of `llm`.
+
+    Args:
+        fields: column names or Columns, at least two to matter.
+    """
+    from pyspark.sql import functions as F
+
+    return F.call_function("any_order", *[F.col(f) if isinstance(f, str) else f for f in fields])
 
 
 def _is_column(value: object) -> bool:

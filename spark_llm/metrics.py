@@ -26,6 +26,7 @@ class CallMetrics:
     Attributes:
         node: name of the plan node.
         rows: rows that reached the node.
+        duplicate_rows: rows answered by the equal row before them, which the exchange brought together.
         requests: questions sent to the engine; fewer than rows where some were equal, NULL, or not needed.
         prompt_tokens: tokens of all prompts sent.
         cached_prompt_tokens: those of them that the engine found in its prefix cache.
@@ -36,6 +37,7 @@ class CallMetrics:
 
     node: str
     rows: int = 0
+    duplicate_rows: int = 0
     requests: int = 0
     prompt_tokens: int = 0
     cached_prompt_tokens: int = 0

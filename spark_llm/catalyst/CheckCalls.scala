@@ -24,6 +24,7 @@ object CheckCalls extends Rule[LogicalPlan] {
   }
 
   private def checkExpression(e: Expression): Unit = e match {
+    case _: AnyOrder => throw LLMErrors.misplacedAnyOrder()
     case f: LambdaFunction if LLMCall.in(f.function) =>
       throw LLMErrors.unsupported(
         "llm() inside a lambda function such as transform(array, x -> llm(...))",

@@ -14,6 +14,7 @@ import org.apache.spark.unsafe.types.UTF8String
  * @param maxTokens  generated tokens at most; None = spark.llm.maxAnswerLen
  * @param selectivity share of the rows, 0 to 1, that the call's predicate is expected to keep; a hint for
  *                    OrderPredicates that no answer depends on
+ * @param first,last names of the fields that stand at the beginning and at the end of the prompt
  */
 case class LLMOptions(
     model: Option[String] = None,
@@ -22,7 +23,9 @@ case class LLMOptions(
     temperature: Double = 0.0,
     maxTokens: Option[Int] = None,
     seed: Option[Long] = None,
-    selectivity: Option[Double] = None) {
+    selectivity: Option[Double] = None,
+    first: Seq[String] = Nil,
+    last: Seq[String] = Nil) {
 
   /** Independent draws: equal questions may have different answers, so calls are never merged. */
   def sampled: Boolean = temperature > 0 && seed.isEmpty
@@ -35,13 +38,18 @@ case class LLMOptions(
     Option.when(temperature != 0.0)(s"temperature => $temperature"),
     maxTokens.map(n => s"max_tokens => $n"),
     seed.map(s => s"seed => $s"),
-    selectivity.map(s => s"selectivity => $s")).flatten
+    selectivity.map(s => s"selectivity => $s"),
+    LLMOptions.array("first_fields", first),
+    LLMOptions.array("last_fields", last)).flatten
 }
 
 object LLMOptions {
   val Fail = "fail"
   val Null = "null"
   val Struct = "struct"
+
+  private def array(name: String, values: Seq[String]): Option[String] =
+    Option.when(values.nonEmpty)(s"$name => array(${values.map(v => Literal(v).sql).mkString(", ")})")
 }
 
 /**
@@ -51,6 +59,7 @@ object LLMOptions {
  * Spark would refuse it in aggregates and joins.
  *
  * @param fieldNames names of `fields` in the prompt, unique, same length
+ * @param sets       positions of fields declared interchangeable with any_order(...), a group each
  * @param opaque     from IsolateCalls to PlanCalls the call passes for non-deterministic: Spark then neither copies it
  *                   into a filter it pushes down nor infers new predicates from it for other tables
  * @param notes      what the rules decided about this call, in the order of the rules; no part of its identity: neither
@@ -62,7 +71,8 @@ case class LLMCall(
     fields: Seq[Expression],
     options: LLMOptions,
     opaque: Boolean = false,
-    notes: Seq[Decision] = Nil) extends Expression with Unevaluable {
+    notes: Seq[Decision] = Nil,
+    sets: Seq[Seq[Int]] = Nil) extends Expression with Unevaluable {
 
   override lazy val canonicalized: Expression = withCanonicalizedChildren match {
     case c: LLMCall => c.copy(options = options.copy(selectivity = None), notes = Nil)
@@ -74,6 +84,10 @@ case class LLMCall(
     val fresh = more.distinct.filterNot(notes.contains)
     if (fresh.isEmpty) this else copy(notes = notes ++ fresh)
   }
+
+  /** Positions of the pinned fields. */
+  def first: Seq[Int] = options.first.map(fieldNames.indexOf)
+  def last: Seq[Int] = options.last.map(fieldNames.indexOf)
 
   override lazy val deterministic: Boolean = !opaque && children.forall(_.deterministic)
 
@@ -90,7 +104,7 @@ case class LLMCall(
       case other => other.toString
     }
     val named = fieldNames.zip(fields).map { case (name, field) => s"$name=$field" }
-    ((shown +: named) ++ options.written).mkString(s"$prettyName(", ", ", ")")
+    ((shown +: grouped(named)) ++ options.written).mkString(s"$prettyName(", ", ", ")")
   }
 
   override def sql: String = {
@@ -99,7 +113,13 @@ case class LLMCall(
       case (name, field) if field.sql == name => name
       case (name, field) => s"struct(${field.sql} AS ${quoteIfNeeded(name)})"
     }
-    ((instruction.sql +: named) ++ options.written).mkString(s"$prettyName(", ", ", ")")
+    ((instruction.sql +: grouped(named)) ++ options.written).mkString(s"$prettyName(", ", ", ")")
+  }
+
+  private def grouped(texts: Seq[String]): Seq[String] = texts.zipWithIndex.flatMap { case (text, i) =>
+    sets.find(_.contains(i)).fold(Option(text)) { set =>
+      Option.when(set.head == i)(set.map(texts(_)).mkString(s"${AnyOrder.name}(", ", ", ")"))
+    }
   }
 
   override protected def withNewChildrenInternal(newChildren: IndexedSeq[Expression]): LLMCall =

@@ -6,7 +6,7 @@ import scala.util.control.NonFatal
 
 import org.apache.spark.sql.catalyst.analysis.TempResolvedColumn
 import org.apache.spark.sql.catalyst.expressions._
-import org.apache.spark.sql.catalyst.util.toPrettySQL
+import org.apache.spark.sql.catalyst.util.{toPrettySQL, ArrayData}
 import org.apache.spark.sql.types._
 
 /**
@@ -14,15 +14,23 @@ import org.apache.spark.sql.types._
  * Stars are expanded before it is called, so it sees columns with their names.
  */
 object LLMCallBuilder {
-  private val Options = Seq("model", "return_type", "on_error", "temperature", "max_tokens", "seed", "selectivity")
+  private val Options = Seq("model", "return_type", "on_error", "temperature", "max_tokens", "seed", "selectivity",
+    "first_fields", "last_fields")
   private val OnError = Seq(LLMOptions.Fail, LLMOptions.Null, LLMOptions.Struct)
 
   def build(args: Seq[Expression]): Expression = {
     val (named, positional) = args.partition(_.isInstanceOf[NamedArgumentExpression])
     if (positional.isEmpty) throw LLMErrors.missingInstruction()
-    val fields = positional.tail.flatMap(flatten)
+    val groups = positional.tail.map {
+      case set: AnyOrder => (set.children.flatMap(flatten), true)
+      case e => (flatten(e), false)
+    }
+    val fields = groups.flatMap(_._1)
     fields.foreach(f => FieldJson.check(f.name, f.value))
-    LLMCall(asInstruction(positional.head), uniqueNames(fields), fields.map(_.value), options(named))
+    val starts = groups.scanLeft(0)(_ + _._1.size)
+    val sets = groups.zip(starts).collect { case ((set, true), i) if set.size > 1 => i until i + set.size }
+    val names = uniqueNames(fields)
+    LLMCall(asInstruction(positional.head), names, fields.map(_.value), options(named, names), sets = sets)
   }
 
   private case class Field(qualifier: Option[String], name: String, value: Expression)
@@ -61,7 +69,7 @@ object LLMCallBuilder {
     case other => throw LLMErrors.invalidOption("instruction", other.sql, "a STRING")
   }
 
-  private def options(named: Seq[Expression]): LLMOptions = {
+  private def options(named: Seq[Expression], fields: Seq[String]): LLMOptions = {
     val written = named.collect { case NamedArgumentExpression(key, value) =>
       val name = key.toLowerCase(Locale.ROOT)
       if (!Options.contains(name)) throw LLMErrors.unknownOption(key, Options)
@@ -78,7 +86,22 @@ object LLMCallBuilder {
         else Some(check.applyOrElse(value, (_: Any) => throw LLMErrors.invalidOption(name, shown, allowed)))
       }
     val text: PartialFunction[Any, String] = { case v if v.toString.nonEmpty => v.toString }
+    def names(option: String, taken: Seq[String]): Seq[String] = {
+      val known = s"an array of field names, each once and in one option only, out of: ${fields.mkString(", ")}"
+      read(option, ArrayType(StringType), known) { case a: ArrayData =>
+        val found = a.toSeq[Any](StringType).map { name =>
+          fields.find(f => name != null && !taken.contains(f) && f.equalsIgnoreCase(name.toString))
+        }
+        if (found.contains(None) || found.distinct.size < found.size) {
+          throw LLMErrors.invalidOption(option, toPrettySQL(written(option)), known)
+        }
+        found.flatten
+      }.getOrElse(Nil)
+    }
+    val first = names("first_fields", Nil)
     LLMOptions(
+      first = first,
+      last = names("last_fields", first),
       model = read("model", StringType, "the name of a model")(text),
       returnType =
         read("return_type", StringType, ReturnType.allowed)(text).map(ReturnType.parse).getOrElse(StringType),

@@ -41,6 +41,35 @@ object LLMConf {
   def moveFilters: Boolean = boolean(MoveFilters)
   def shareCalls: Boolean = boolean(ShareCalls)
   def dedup: Boolean = boolean(Dedup)
+  def reorderRows: Boolean = rowsStay.isEmpty
+
+  /** Why rows are not moved to where they share more, if so. */
+  def rowsStay: Option[String] = stays("spark.llm.reorderRows.enabled")
+
+  /** Why fields stand in the prompt as they are written, if so. */
+  def fieldsStay: Option[String] = stays("spark.llm.reorderFields.enabled")
+
+  private def stays(key: String): Option[String] =
+    if (!boolean(key)) Some(s"$key=false")
+    else Some(s"$Policy=$Original").filter(_ => policy == Original)
+
+  private val Policy = "spark.llm.planner.policy"
+  private val Original = "original"
+  private val Policies = Seq("default", "fixed", "tree", "ggr", "thorough", Original)
+
+  private def policy: String = {
+    val text = session(Policy).get
+    Some(text.trim.toLowerCase).filter(Policies.contains)
+      .getOrElse(throw LLMErrors.invalidConf(Policy, text, Policies.mkString(", ")))
+  }
+
+  /** Number of partitions of the exchange below a call; None: chosen from engines and statistics. */
+  def exchangePartitions: Option[Int] = {
+    val key = "spark.llm.exchange.partitions"
+    session(key).map { text =>
+      text.trim.toIntOption.filter(_ > 0).getOrElse(throw LLMErrors.invalidConf(key, text, "a positive INT"))
+    }
+  }
 
   def batchRows(values: Map[String, String]): Int = {
     val key = "spark.llm.batchRows"
@@ -56,7 +85,10 @@ object LLMConf {
   }
 
   private def boolean(key: String): Boolean = {
-    val text = Option(SQLConf.get.getConfString(key, null)).orElse(default(key)).get
+    val text = session(key).get
     text.trim.toLowerCase.toBooleanOption.getOrElse(throw LLMErrors.invalidConf(key, text, "true or false"))
   }
+
+  private def session(key: String): Option[String] =
+    Option(SQLConf.get.getConfString(key, null)).orElse(default(key))
 }

@@ -90,6 +90,9 @@ object LLMErrors {
   def unsupported(feature: String, instead: String): LLMAnalysisException =
     of("LLM_UNSUPPORTED", "feature" -> feature, "instead" -> instead)
 
+  def misplacedAnyOrder(): LLMAnalysisException =
+    of("LLM_MISPLACED_ANY_ORDER", "function" -> AnyOrder.name, "call" -> LLMFunction.name)
+
   def unknownConf(key: String, known: Seq[String]): LLMAnalysisException =
     of("LLM_UNKNOWN_CONF", "key" -> key, "nearest" -> nearest(key, known))
 

@@ -17,19 +17,26 @@ import org.apache.spark.sql.types._
  *   child rows --guard true--> fields as JSON text --Arrow--> Python worker --Arrow--> answer, errors, counts
  *        \---- all rows wait in a queue that spills to disk ----------------------------> row + answer
  * }}}
+ * Over an exchange the rows are sorted by the fields, and a run of rows with equal fields is asked once.
  */
-case class LLMEvalExec(call: LLMCall, guard: Option[Expression], result: AttributeReference, child: SparkPlan)
-    extends UnaryExecNode with PythonSQLMetrics {
+case class LLMEvalExec(
+    call: LLMCall,
+    guard: Option[Expression],
+    result: AttributeReference,
+    layout: Layout,
+    child: SparkPlan) extends UnaryExecNode with PythonSQLMetrics {
 
   override def output: Seq[Attribute] = child.output :+ result
   override def producedAttributes: AttributeSet = AttributeSet(Seq(result))
   override def outputPartitioning: Partitioning = child.outputPartitioning
   override def outputOrdering: Seq[SortOrder] = child.outputOrdering
+  override def requiredChildOrdering: Seq[Seq[SortOrder]] = Seq(sortOrder)
   override protected def withNewChildInternal(newChild: SparkPlan): LLMEvalExec = copy(child = newChild)
 
   private lazy val counters = Map(
     LLMMetrics.Rows -> SQLMetrics.createMetric(sparkContext, "rows"),
     LLMMetrics.OutputRows -> SQLMetrics.createMetric(sparkContext, "answered rows"),
+    LLMMetrics.DuplicateRows -> SQLMetrics.createMetric(sparkContext, "duplicate rows"),
     LLMMetrics.Requests -> SQLMetrics.createMetric(sparkContext, "requests"),
     LLMMetrics.PromptTokens -> SQLMetrics.createMetric(sparkContext, "prompt tokens"),
     LLMMetrics.CachedPromptTokens -> SQLMetrics.createMetric(sparkContext, "cached prompt tokens"),
@@ -39,7 +46,7 @@ case class LLMEvalExec(call: LLMCall, guard: Option[Expression], result: Attribu
     LLMMetrics.EngineWait -> SQLMetrics.createTimingMetric(sparkContext, "engine wait"))
   override lazy val metrics: Map[String, SQLMetric] = counters ++ pythonMetrics
 
-  override def simpleString(maxFields: Int): String = LLMEval.describe(call, guard, result)
+  override def simpleString(maxFields: Int): String = LLMEval.describe(call, guard, result, layout)
 
   override def verboseStringWithOperatorId(): String =
     s"""$formattedNodeName
@@ -47,7 +54,19 @@ case class LLMEvalExec(call: LLMCall, guard: Option[Expression], result: Attribu
        |Fields: ${call.fieldNames.mkString("[", ", ", "]")}
        |Return type: ${call.options.returnType.sql}, on error: ${call.options.onError}
        |Only if: ${guard.fold("always")(_.toString)}
+       |Field order: ${layout.order.positions.map(call.fieldNames(_)).mkString("[", ", ", "]")} (${layout.order.why})
+       |Deduplication: ${layout.dedup.describe}
+       |Exchange: ${layout.exchange.describe}
+       |Sorted by: ${sortOrder.map(_.sql).mkString("[", ", ", "]")}
        |""".stripMargin
+
+  // EnsureRequirements makes one sort of equal ones of several calls; all fields take part, so that the order within a
+  // partition, and with it every prompt, is the same when a task runs again
+  private def sortOrder: Seq[SortOrder] = {
+    val keys = if (layout.sorted) FieldKeys.of(call, layout.order.positions) else Nil
+    val first = if (keys.isEmpty || layout.byPrefix) Nil else Seq(new XxHash64(keys))
+    (first ++ keys).map(SortOrder(_, Ascending))
+  }
 
   override protected def doExecute(): RDD[InternalRow] = {
     val values = LLMConf.userSet(conf) ++ call.options.model.map("spark.llm.model" -> _)
@@ -67,6 +86,7 @@ case class LLMEvalExec(call: LLMCall, guard: Option[Expression], result: Attribu
       engine = Option.when(kind == EngineKind.Vllm)(EngineSpec(values, python)),
       argumentExpressions = columns.map(_._2),
       argumentSchema = StructType(columns.map { case (n, e) => StructField(n, e.dataType) }),
+      tuple = if (layout.sorted && layout.dedup == Dedup.Query) call.children.filterNot(_.foldable) else Nil,
       guard = guard,
       input = child.output,
       output = output,
@@ -87,10 +107,15 @@ case class LLMEvalExec(call: LLMCall, guard: Option[Expression], result: Attribu
   /** What the Python worker is told; the format is read in spark_llm/worker. */
   private def spec(instruction: Option[String], values: Map[String, String], zone: String): String =
     Resources.write(Map[String, Any](
-      "version" -> 1,
+      "version" -> 2,
       "call" -> Map[String, Any](
         "instruction" -> instruction,
         "field_names" -> call.fieldNames,
+        "field_order" -> layout.order.positions,
+        "any_order" -> call.sets,
+        "first" -> call.first,
+        "last" -> call.last,
+        "sorted" -> layout.sorted,
         "model" -> call.options.model,
         "return_type" -> call.options.returnType.json,
         "on_error" -> call.options.onError,
@@ -104,6 +129,7 @@ case class LLMEvalExec(call: LLMCall, guard: Option[Expression], result: Attribu
 object LLMMetrics {
   val Rows = "rows"
   val OutputRows = "outputRows"
+  val DuplicateRows = "duplicateRows"
   val Requests = "requests"
   val PromptTokens = "promptTokens"
   val CachedPromptTokens = "cachedPromptTokens"

@@ -1,7 +1,6 @@
 package org.apache.spark.sql.llm
 
 import java.io.File
-import java.util.ArrayDeque
 
 import scala.jdk.CollectionConverters._
 
@@ -17,12 +16,17 @@ import org.apache.spark.sql.vectorized.{ArrowColumnVector, ColumnarBatch}
 import org.apache.spark.unsafe.types.UTF8String
 import org.apache.spark.util.Utils
 
-/** All that a task of LLMEvalExec needs; serialized with the task. */
+/**
+ * All that a task of LLMEvalExec needs; serialized with the task.
+ *
+ * @param tuple what makes two neighbours one question; empty: every row is a question of its own
+ */
 case class LLMEvalJob(
     function: SimplePythonFunction,
     engine: Option[EngineSpec],
     argumentExpressions: Seq[Expression],
     argumentSchema: StructType,
+    tuple: Seq[Expression],
     guard: Option[Expression],
     input: Seq[Attribute],
     output: Seq[Attribute],
@@ -46,8 +50,7 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
   private val waiting =
     HybridRowQueue(context.taskMemoryManager(), new File(Utils.getLocalDir(SparkEnv.get.conf)), job.input.length)
   context.addTaskCompletionListener[Unit](_ => waiting.close())
-  // for every waiting row: was its question sent?
-  private val sent = new ArrayDeque[java.lang.Boolean]
+  private val fates = new RowFates
 
   def answers(): Iterator[InternalRow] = if (!rows.hasNext) Iterator.empty else {
     val batches = new BoundedBatches(questions(), job.batchRows, job.batchBytes)
@@ -64,14 +67,24 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
     val arguments = UnsafeProjection.create(job.argumentExpressions, job.input)
     val guard = job.guard.map(Predicate.create(_, job.input))
     guard.foreach(_.initialize(index))
+    val repeats = EqualNeighbours(job.tuple, job.input)
     val (all, skipped) = (job.metrics(LLMMetrics.Rows), job.metrics(LLMMetrics.SkippedRows))
+    val duplicates = job.metrics(LLMMetrics.DuplicateRows)
     rows.flatMap { row =>
       all += 1
       waiting.add(row.asInstanceOf[UnsafeRow])
-      val matters = guard.forall(_.eval(row))
-      if (!matters) skipped += 1
-      sent.add(matters)
-      if (matters) Some(arguments(row)) else None
+      if (!guard.forall(_.eval(row))) {
+        skipped += 1
+        fates.add(RowFates.Skipped)
+        None
+      } else if (repeats(row)) {
+        duplicates += 1
+        fates.add(RowFates.Repeated)
+        None
+      } else {
+        fates.add(RowFates.Asked)
+        Some(arguments(row))
+      }
     }
   }
 
@@ -91,27 +104,46 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
     private val both = new JoinedRow
     private val toUnsafe = UnsafeProjection.create(job.output, job.output)
     private val noAnswer = InternalRow(null)
+    private var last = noAnswer // the answer of the last row that asked
+    private var lastFailed = false
 
-    // asking for the next reply drives the input, which fills `waiting` and `sent`
+    // asking for the next reply drives the input, which fills `waiting` and `fates`
     private def ready(): Boolean = {
-      if (!sent.isEmpty && !sent.peek()) return true
+      if (!fates.isEmpty && fates.next != RowFates.Asked) return true
       val more = replies.hasNext
-      if (sent.isEmpty && more) {
+      if (fates.isEmpty && more) {
         throw new IllegalStateException("the Python worker sent an answer that belongs to no row")
       }
-      if (!sent.isEmpty && sent.peek() && !more) {
+      if (!fates.isEmpty && fates.next == RowFates.Asked && !more) {
         throw new IllegalStateException("the Python worker ended before it answered all rows")
       }
-      !sent.isEmpty
+      !fates.isEmpty
     }
 
     override def hasNext: Boolean = ready()
 
     override def next(): InternalRow = {
       if (!ready()) throw new NoSuchElementException
-      val answer = if (sent.poll()) value(replies.next()) else noAnswer
+      val answer = fates.remove() match {
+        case RowFates.Skipped => noAnswer
+        case RowFates.Repeated =>
+          if (lastFailed) job.metrics(LLMMetrics.FailedRows).add(1)
+          last
+        case RowFates.Asked => keep(replies.next())
+      }
       job.metrics(LLMMetrics.OutputRows) += 1
       toUnsafe(both(waiting.remove(), answer))
+    }
+
+    private def keep(reply: InternalRow): InternalRow = {
+      val answer = value(reply)
+      if (job.tuple.isEmpty) answer
+      else {
+        // the reply lies in a buffer that the next batch overwrites
+        last = answer.copy()
+        lastFailed = !reply.isNullAt(1)
+        last
+      }
     }
   }
 

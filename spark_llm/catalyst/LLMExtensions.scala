@@ -15,7 +15,9 @@ import org.apache.spark.sql.catalyst.rules.Rule
  *     | optimizer       IsolateCalls     before Spark moves filters: LLM predicates -> LLMFilter
  *     |                 MoveFilters      cheap predicates sink below LLMFilter
  *     |                 PlanCalls        each call -> its own LLMEval node, conditions -> guards
+ *     |                 LayOutCalls      field order, and the exchange that brings equal rows together
  *     | planner         LLMStrategy      LLMEval -> LLMEvalExec
+ *     | adaptive exec.  MeasureFieldOrder   the exchange has run: order by what LLMProbe saw
  *     v execution       LLMEvalExec      rows -> Arrow batches -> Python worker -> typed column
  *                       EngineHost       one engine process per executor, kept by LLMPlugin
  * }}}
@@ -26,11 +28,13 @@ class LLMExtensions extends SparkSessionExtensionsProvider {
   override def apply(extensions: SparkSessionExtensions): Unit =
     if (LLMExtensions.firstTime(extensions)) {
       extensions.injectFunction((LLMFunction.identifier, LLMFunction.info, LLMCallBuilder.build _))
+      extensions.injectFunction((AnyOrder.identifier, AnyOrder.info, AnyOrder(_)))
       extensions.injectPostHocResolutionRule(_ => CheckCalls)
       LLMExtensions.injectIsolateCalls(extensions)
       extensions.injectOptimizerRule(s => MoveFilters(s))
       extensions.injectPreCBORule(s => PlanCalls(s))
       extensions.injectPlannerStrategy(_ => LLMStrategy)
+      extensions.injectRuntimeOptimizerRule(s => MeasureFieldOrder(s))
     }
 }
 

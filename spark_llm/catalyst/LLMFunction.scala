@@ -27,6 +27,8 @@ object LLMFunction {
       * seed => BIGINT - makes answers at temperature > 0 repeatable.
       * selectivity => DOUBLE - share of the rows, 0 to 1, that the predicate with this call keeps. A hint for the order
           of several LLM predicates; answers do not depend on it.
+      * first_fields => ARRAY<STRING>, last_fields => ARRAY<STRING> - names of fields that keep their place at the
+          beginning and at the end of the prompt. The others may be ordered so that rows share long prefixes.
   """
 
   private val examples = """
@@ -41,8 +43,8 @@ object LLMFunction {
   """
 
   private val note = """
-    Options must be constant and are given by name. Equal questions of a task are asked once at temperature 0 or with
-      a seed.
+    Options must be constant and are given by name. Equal questions are asked once at temperature 0 or with a seed.
+      Fields that are interchangeable are declared with any_order(f1, f2, ...).
   """
 
   val info: ExpressionInfo = new ExpressionInfo(

@@ -2,14 +2,23 @@ package org.apache.spark.sql.llm
 
 import org.apache.spark.sql.catalyst.expressions.AttributeReference
 import org.apache.spark.sql.catalyst.plans.logical.{LogicalPlan, RebalancePartitions}
+import org.apache.spark.sql.catalyst.plans.physical.HashPartitioning
 import org.apache.spark.sql.execution.{SparkPlan, SparkStrategy}
+import org.apache.spark.sql.execution.exchange.{REPARTITION_BY_NUM, ShuffleExchangeExec}
 
-/** LLMEval -> LLMEvalExec, SharedAnswers -> a shuffle. Asked before Spark's own strategies, so a call that no rule could place ends here. */
+/**
+ * LLMEval -> LLMEvalExec, LLMExchange -> a hash shuffle, LLMProbe -> LLMProbeExec,
+ * SharedAnswers -> a shuffle. Asked before Spark's own strategies,
+ * so a call that no rule could place ends here.
+ */
 object LLMStrategy extends SparkStrategy {
   override def apply(plan: LogicalPlan): Seq[SparkPlan] = plan match {
-    case LLMEval(call, guard, result: AttributeReference, child) =>
-      LLMEvalExec(call, guard, result, planLater(child)) :: Nil
+    case LLMEval(call, guard, result: AttributeReference, child, layout) =>
+      LLMEvalExec(call, guard, result, layout, planLater(child)) :: Nil
+    case LLMExchange(keys, partitions, _, child) =>
+      ShuffleExchangeExec(HashPartitioning(keys, partitions), planLater(child), REPARTITION_BY_NUM) :: Nil
     case SharedAnswers(child) => planLater(RebalancePartitions(Nil, child)) :: Nil
+    case LLMProbe(columns, child) => LLMProbeExec(columns, planLater(child)) :: Nil
     case node if node.expressions.exists(LLMCall.in) =>
       throw LLMErrors.unsupported(
         s"llm() in ${node.nodeName}, where Spark cannot put a plan below it",

@@ -6,13 +6,15 @@ import org.apache.spark.sql.classic.SparkSession
 /**
  * For sessions that were started without the jar (`spark_llm.register(spark)`): the function, the rules and the
  * strategy go into the live session. Spark runs rules added this way after its own, so a filter may already have been
- * pushed through an alias of a call: answers stay right, some questions are asked twice.
+ * pushed through an alias of a call: answers stay right, some questions are asked twice. Adaptive execution takes no
+ * rules from a live session, so without statistics in the catalog fields stay in the written order.
  */
 object LiveInstall {
   def install(session: ApiSession): Unit = {
     val classic = session.asInstanceOf[SparkSession]
     classic.sessionState.functionRegistry
       .createOrReplaceTempFunction(LLMFunction.name, LLMCallBuilder.build, "scala_udf")
+    classic.sessionState.functionRegistry.createOrReplaceTempFunction(AnyOrder.name, AnyOrder(_), "scala_udf")
     val experimental = classic.experimental
     if (!experimental.extraStrategies.contains(LLMStrategy)) {
       experimental.extraStrategies = experimental.extraStrategies :+ LLMStrategy

@@ -2,8 +2,11 @@
 
 import os
 import sys
+from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 from spark_llm import session_conf
 
@@ -65,8 +68,6 @@ def decisions(spark):
 @pytest.fixture
 def golden(request):
     """Compares text with a golden file; ``SPARK_LLM_REFRESH_GOLDENS=1`` writes it instead."""
-    from pathlib import Path
-
     def compare(name, text):
         file = Path(__file__).parents[1] / "golden" / name
         if os.environ.get("SPARK_LLM_REFRESH_GOLDENS") == "1":
