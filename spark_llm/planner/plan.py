@@ -9,6 +9,7 @@ import numpy as np
 
 from spark_llm.planner.methods import Candidate, Method, Start
 from spark_llm.planner.score import shared_tokens
+from spark_llm.planner.siblings import sorted_siblings
 from spark_llm.planner.tail import full_orders
 
 if TYPE_CHECKING:
@@ -98,11 +99,34 @@ class Problem:
         self, name: str, candidate: Candidate, full: NDArray[np.int16], lead: NDArray[np.int16]
     ) -> Plan:
         """Counts what a candidate with its orders of all fields costs."""
-        shared = shared_tokens(
-            self.encoded, candidate.rows, full, self.full_slots(candidate), self._prompts,
-            self._instruction_tokens, self._block_tokens,
-        )  # fmt: skip
+        shared = self._shared(candidate.rows, full, self.full_slots(candidate), with_text=False)
         return Plan(name, candidate, full, lead, shared, self._prompt_tokens)
+
+    def sorted(self, plan: Plan) -> Plan:
+        """Returns the same plan; groups beside each other, and rows inside a group, go by their text."""
+        old = plan.candidate
+        places = sorted_siblings(self.cells(old), plan.full, plan.lead, self.encoded.sort_keys)
+        slots = None if old.slots is None else old.slots[places]
+        moved = Candidate(old.rows[places], old.orders[places], old.fixed[places], slots)
+        return self.counted(plan.method, moved, plan.full[places], plan.lead[places])
+
+    def tokens_with_text(self, plan: Plan) -> float:
+        """Prompt tokens left to compute, the text that unequal cells have in common counted as shared."""
+        rows, full, slots = plan.candidate.rows, plan.full, self.full_slots(plan.candidate)
+        return self._prompt_tokens - float(self._shared(rows, full, slots, with_text=True).sum())
+
+    def _shared(
+        self,
+        rows: NDArray[np.int32],
+        full: NDArray[np.int16],
+        slots: NDArray[np.int16] | None,
+        *,
+        with_text: bool,
+    ) -> NDArray[np.float64]:
+        return shared_tokens(
+            self.encoded, rows, full, slots, self._prompts, self._instruction_tokens, self._block_tokens,
+            with_text=with_text,
+        )  # fmt: skip
 
     def full_slots(self, candidate: Candidate) -> NDArray[np.int16] | None:
         """`RowOrder.slots` of a candidate."""

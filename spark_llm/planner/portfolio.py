@@ -39,15 +39,18 @@ def solve(problem: Problem, policy: str, budget_s: float | None) -> Plan:
         "ggr": Greedy("closure", 2.0),
     }
     if policy in single:
-        return problem.plan(single[policy], problem.start)
+        return problem.sorted(problem.plan(single[policy], problem.start))
     cheap = _cheap(problem)
     best = min(
         (problem.plan(method, problem.start) for method in cheap), key=lambda plan: plan.compute_tokens
     )
     spent_s = sum(problem.expected_s(method) for method in cheap)
-    if policy == "thorough":
-        return _improved(problem, best, DEFAULT_BUDGET_S if budget_s is None else budget_s, thorough=True)
-    return _improved(problem, best, min(spent_s * _EXTRA_SHARE, _MOST_EXTRA_S), thorough=False)
+    usual = _improved(problem, best, min(spent_s * _EXTRA_SHARE, _MOST_EXTRA_S), thorough=False)
+    if policy != "thorough":
+        return problem.sorted(usual)
+    better = _improved(problem, usual, DEFAULT_BUDGET_S if budget_s is None else budget_s, thorough=True)
+    # between whole cells, plans differ in the text that neighbours begin with
+    return min(problem.sorted(usual), problem.sorted(better), key=problem.tokens_with_text)
 
 
 def _cheap(problem: Problem) -> list[Method]:

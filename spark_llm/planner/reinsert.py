@@ -19,7 +19,7 @@ from spark_llm.planner.siblings import sorted_siblings
 if TYPE_CHECKING:
     from spark_llm.planner.plan import Plan, Problem
 
-_PASSES: Final = 4
+_PASSES: Final = 8
 _MOST_VISITS: Final = 4096
 _MOST_CELLS: Final = 2_000_000
 _EMPTY: Final = -1

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from spark_llm.planner.encode import Encoded
 
 
+BYTES_PER_TOKEN: Final = 4.0
 _NO_SLOTS: Final = np.zeros((0, 0), np.int16)
 
 
@@ -28,6 +29,8 @@ def shared_tokens(
     prompts: NDArray[np.float64],
     instruction_tokens: int,
     block_tokens: int,
+    *,
+    with_text: bool = False,
 ) -> NDArray[np.float64]:
     """Returns the tokens that each request shares with the one before, float64 (n_rows,).
 
@@ -39,10 +42,12 @@ def shared_tokens(
         prompts: float64 (n_rows,); tokens of each source row's prompt.
         instruction_tokens: what stands before the cells in every prompt.
         block_tokens: the engine shares full blocks only, and never a prompt's last token.
+        with_text: count what two unequal cells begin with, up to 8 bytes.
     """
     return _shared(  # type: ignore[no-any-return]
         encoded.ids, rows, orders, _NO_SLOTS if slots is None else slots, encoded.weights_tokens,
-        encoded.name_tokens, prompts, float(instruction_tokens), float(block_tokens),
+        encoded.name_tokens, prompts, float(instruction_tokens), float(block_tokens), encoded.sort_keys,
+        with_text,
     )  # fmt: skip
 
 
@@ -61,17 +66,20 @@ def _cell(ids: Any, rows: Any, slots: Any, at: Any, field: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _common_bytes(key: Any, other: Any) -> Any:
+    """Leading bytes that two 8-byte starts have in common."""
+    differ, common = key ^ other, 8
+    while differ > np.uint64(0):
+        differ >>= np.uint64(8)
+        common -= 1
+    return common
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _shared(
-    ids: Any,
-    rows: Any,
-    orders: Any,
-    slots: Any,
-    weights: Any,
-    name_tokens: Any,
-    prompts: Any,
-    head: Any,
-    block: Any,
-) -> Any:
+    ids: Any, rows: Any, orders: Any, slots: Any, weights: Any, name_tokens: Any, prompts: Any, head: Any,
+    block: Any, sort_keys: Any, with_text: Any,
+) -> Any:  # fmt: skip
     count, fields = ids.shape
     shared = np.zeros(count)
     for at in range(1, count):
@@ -81,8 +89,12 @@ def _shared(
             if orders[at - 1, nth] != field:
                 break
             cell = _cell(ids, rows, slots, at, field)
-            if _cell(ids, rows, slots, at - 1, field) != cell:
-                common += min(name_tokens[field], weights[cell])
+            before = _cell(ids, rows, slots, at - 1, field)
+            if before != cell:
+                text = (
+                    _common_bytes(sort_keys[cell], sort_keys[before]) / BYTES_PER_TOKEN if with_text else 0.0
+                )
+                common += min(name_tokens[field] + text, weights[cell])
                 break
             common += weights[cell]
         shared[at] = np.floor(max(0.0, min(common, prompts[rows[at]] - 1.0)) / block) * block

@@ -16,7 +16,6 @@ from spark_llm.planner.portfolio import solve
 from spark_llm.planner.reduce_fields import Reduced, reduce_fields
 from spark_llm.planner.row_order import RowOrder, verify
 from spark_llm.planner.score import shared_tokens, squared_share
-from spark_llm.planner.siblings import sorted_siblings
 from spark_llm.planner.tail import distinct_orders, leading_groups, tail_rank
 
 if TYPE_CHECKING:
@@ -111,11 +110,8 @@ def _solve(
     start = _start(encoded, reduced, first)
     problem = Problem(encoded, reduced, tail_rank(encoded, seed), start, instruction_tokens, block_tokens)
     plan = solve(problem, policy, budget_s)
-    cells = problem.cells(plan.candidate)
-    positions = sorted_siblings(cells, plan.full, plan.lead, encoded.sort_keys)
-    rows, full, cells = plan.candidate.rows[positions], plan.full[positions], cells[positions]
+    rows, full, cells = plan.candidate.rows, plan.full, problem.cells(plan.candidate)
     slots = problem.full_slots(plan.candidate)
-    slots = None if slots is None else slots[positions]
     orders, index = distinct_orders(full)
     return RowOrder(
         fields=tuple(table.column_names),
