@@ -14,7 +14,9 @@ import org.apache.spark.sql.catalyst.rules.Rule
  *     |                 CheckCalls       places where no plan exists for a call -> error now
  *     | optimizer       IsolateCalls     before Spark moves filters: LLM predicates -> LLMFilter
  *     |                 MoveFilters      cheap predicates sink below LLMFilter
- *     |                 PlanCalls        each call -> its own LLMEval node, conditions -> guards
+ *     |                 PlanCalls        each call -> its own LLMEval node, conditions -> guards, after joins and
+ *     |                                  limits, predicates ranked, repeated calls shared
+ *     |                                  (HoistCalls, RaiseFilters, OrderPredicates, Guards, ShareCalls)
  *     | planner         LLMStrategy      LLMEval -> LLMEvalExec
  *     v execution       LLMEvalExec      rows -> Arrow batches -> Python worker -> typed column
  *                       EngineHost       one engine process per executor, kept by LLMPlugin
