@@ -4,7 +4,10 @@ import org.apache.spark.sql.catalyst.expressions.AttributeReference
 import org.apache.spark.sql.catalyst.plans.logical.{LogicalPlan, RebalancePartitions}
 import org.apache.spark.sql.execution.{SparkPlan, SparkStrategy}
 
-/** LLMEval -> LLMEvalExec, SharedAnswers -> a shuffle. Asked before Spark's own strategies, so a call that no rule could place ends here. */
+/**
+ * LLMEval -> LLMEvalExec, SharedAnswers -> a shuffle. Asked before Spark's own
+ * strategies, so a call that no rule could place ends here.
+ */
 object LLMStrategy extends SparkStrategy {
   override def apply(plan: LogicalPlan): Seq[SparkPlan] = plan match {
     case LLMEval(call, guard, result: AttributeReference, child) =>
