@@ -205,6 +205,7 @@ ENTRIES: Final[tuple[Entry, ...]] = (
     ),
     _entry(
         "shareCalls.enabled", "boolean", "true",
-        "Evaluate the same call in SELECT and WHERE, in several branches, or in a view or CTE used twice, once.",
+        "Evaluate the same call in SELECT and WHERE, in several branches, or in a view or CTE used twice, "
+        "once.",
     ),
 )  # fmt: skip

@@ -47,8 +47,8 @@ def llm(
         temperature: 0 (default) for the most likely answer.
         max_tokens: generated tokens at most; spark.llm.maxAnswerLen when left out.
         seed: makes answers at a temperature above 0 repeatable.
-        selectivity: share of the rows, 0 to 1, that the predicate with this call keeps: a hint for the order of
-            several LLM predicates.
+        selectivity: share of the rows, 0 to 1, that the predicate with this call keeps: a hint for the
+            order of several LLM predicates.
         first_fields: names of fields that stay at the beginning of the prompt, in this order.
         last_fields: names of fields that stay at its end.
 

@@ -6,8 +6,8 @@ import org.apache.spark.unsafe.types.UTF8String
 import org.apache.spark.sql.catalyst.expressions._
 
 /**
- * What a call is expected to cost per row, in prompt tokens: those of its prompt, and those of its answer, each of which
- * takes a step of the engine. Good enough to compare calls of one query; no figure for a user.
+ * What a call is expected to cost per row, in prompt tokens: those of its prompt, and those of its answer, each of
+ * which takes a step of the engine. Good enough to compare calls of one query; no figure for a user.
  */
 object CallCost {
   private val CharsPerPromptToken = 4.0

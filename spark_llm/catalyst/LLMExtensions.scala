@@ -14,7 +14,9 @@ import org.apache.spark.sql.catalyst.rules.Rule
  *     |                 CheckCalls       places where no plan exists for a call -> error now
  *     | optimizer       IsolateCalls     before Spark moves filters: LLM predicates -> LLMFilter
  *     |                 MoveFilters      cheap predicates sink below LLMFilter
- *     |                 PlanCalls        each call -> its own LLMEval node, conditions -> guards
+ *     |                 PlanCalls        each call -> its own LLMEval node, conditions -> guards, after joins and
+ *     |                                  limits, predicates ranked, repeated calls shared
+ *     |                                  (HoistCalls, RaiseFilters, OrderPredicates, Guards, ShareCalls)
  *     |                 LayOutCalls      field order, and the exchange that brings equal rows together
  *     | planner         LLMStrategy      LLMEval -> LLMEvalExec
  *     | adaptive exec.  MeasureFieldOrder   the exchange has run: order by what LLMProbe saw

@@ -7,9 +7,8 @@ import org.apache.spark.sql.execution.{SparkPlan, SparkStrategy}
 import org.apache.spark.sql.execution.exchange.{REPARTITION_BY_NUM, ShuffleExchangeExec}
 
 /**
- * LLMEval -> LLMEvalExec, LLMExchange -> a hash shuffle, LLMProbe -> LLMProbeExec,
- * SharedAnswers -> a shuffle. Asked before Spark's own strategies,
- * so a call that no rule could place ends here.
+ * LLMEval -> LLMEvalExec, LLMExchange -> a hash shuffle, LLMProbe -> LLMProbeExec, SharedAnswers -> a shuffle. Asked
+ * before Spark's own strategies, so a call that no rule could place ends here.
  */
 object LLMStrategy extends SparkStrategy {
   override def apply(plan: LogicalPlan): Seq[SparkPlan] = plan match {

@@ -104,7 +104,8 @@ object MergePlans extends PredicateHelper {
     r <- apply(x.right, y.right) if r.allDone && l.plan.outputSet.intersect(r.plan.outputSet).isEmpty
     both = MergePlans(x.copy(left = l.plan, right = r.plan), AttributeMap(l.columns.toSeq ++ r.columns.toSeq))
     condition <- translated(y.condition, both) if same(condition, x.condition)
-  } yield both.copy(columns = AttributeMap(both.columns.toSeq.filter { case (_, a) => both.plan.outputSet.contains(a) }))
+    kept = both.columns.toSeq.filter { case (_, a) => both.plan.outputSet.contains(a) }
+  } yield both.copy(columns = AttributeMap(kept))
 
   private def aggregates(x: Aggregate, y: Aggregate): Option[MergePlans] = for {
     m <- apply(x.child, y.child) if m.allDone && x.groupingExpressions.size == y.groupingExpressions.size

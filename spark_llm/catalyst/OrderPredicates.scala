@@ -58,7 +58,11 @@ object OrderPredicates {
   }
 
   /** Predicates over each other, with only those columns in between that are still needed. */
-  private def stacked(chain: Seq[Expression], base: LogicalPlan, output: Seq[Attribute], note: Decision): LogicalPlan = {
+  private def stacked(
+      chain: Seq[Expression],
+      base: LogicalPlan,
+      output: Seq[Attribute],
+      note: Decision): LogicalPlan = {
     val stack = chain.indices.foldLeft(base) { (plan, i) =>
       val needed = AttributeSet(output) ++ AttributeSet(chain.drop(i).flatMap(_.references))
       val narrow = if (plan.outputSet.subsetOf(needed)) plan else Project(plan.output.filter(needed.contains), plan)

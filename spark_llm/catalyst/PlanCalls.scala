@@ -30,7 +30,9 @@ case class PlanCalls(session: SparkSession) extends Rule[LogicalPlan] {
       case n @ (_: Project | _: Filter | _: LLMFilter | _: LLMEval) => n
       case u: UnaryNode if u.expressions.exists(LLMCall.in) => computeBelow(u)
     }
-    val shared = ShareCalls.better(lowered(settled(spread, overJoins = true)), lowered(settled(spread, overJoins = false)))
+    val shared = ShareCalls.better(
+      lowered(settled(spread, overJoins = true)),
+      lowered(settled(spread, overJoins = false)))
     val planned = ProtectSorts(LayOutCalls(session)(ShareArguments(shared)))
     if (planned.output == plan.output) planned else Project(plan.output, planned)
   }

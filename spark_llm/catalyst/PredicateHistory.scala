@@ -74,7 +74,8 @@ object PredicateHistory {
           val calls = evaluated(f.child)
           val answers = AttributeMap(calls.map(e => e.result -> e.call))
           if (f.condition.references.exists(answers.contains)) {
-            add(key(f.condition, answers), calls.head.metrics(LLMMetrics.OutputRows).value, f.metrics("numOutputRows").value)
+            val in = calls.head.metrics(LLMMetrics.OutputRows).value
+            add(key(f.condition, answers), in, f.metrics("numOutputRows").value)
           }
         case _ =>
       }

@@ -41,7 +41,9 @@ object ReuseAnswers {
   /** The call before CallArguments moved its arguments into a Project. */
   private def written(e: LLMEval): LLMCall = arguments(e.child) match {
     case Project(list, _) =>
-      val computed = AttributeMap(list.collect { case a: Alias if a.name == CallArguments.Name => a.toAttribute -> a.child })
+      val computed = AttributeMap(list.collect {
+        case a: Alias if a.name == CallArguments.Name => a.toAttribute -> a.child
+      })
       e.call.transform { case a: Attribute => computed.getOrElse(a, a) }.asInstanceOf[LLMCall]
     case _ => e.call
   }

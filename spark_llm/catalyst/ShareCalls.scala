@@ -42,7 +42,8 @@ object ShareCalls {
       case _: SharedAnswers => 0
       case _ => p.children.map(outside).sum + (if (p.isInstanceOf[LLMEval]) 1 else 0)
     }
-    outside(plan) + plan.collect { case s: SharedAnswers => s.canonicalized }.distinct.map(s => outside(s.children.head)).sum
+    val shared = plan.collect { case s: SharedAnswers => s.canonicalized }.distinct
+    outside(plan) + shared.map(s => outside(s.children.head)).sum
   }
 
   private case class Copy(node: LogicalPlan, limited: Boolean)

@@ -231,7 +231,7 @@ SHAPES = {
         400,
     ),
     "random but repeatable": (
-        f"SELECT id, ask('p' | id) a FROM t WHERE rand(7) < 2 AND ask('p' | id) {YES} AND c < 10",
+        f"SELECT id, ask('p' | id) a FROM t WHERE rand(7) + c >= 0 AND ask('p' | id) {YES} AND c < 10",
         20,
     ),
     "right side that may fail": (

@@ -64,7 +64,7 @@ REASONS = {
         "MoveFilters not applied: predicate reads the answer",
     ),
     "random predicate above": (
-        f"SELECT * FROM (SELECT id FROM a WHERE llm('p', x) {YES}) WHERE rand() < 2",
+        f"SELECT * FROM (SELECT id FROM a WHERE llm('p', x) {YES}) WHERE rand() < 0.5",
         "MoveFilters not applied: predicate is not deterministic",
     ),
     "random argument": (
