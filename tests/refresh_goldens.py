@@ -61,11 +61,14 @@ def errors_page() -> str:
 
 def functions_page() -> str:
     """The reference page of the SQL functions: what DESCRIBE FUNCTION EXTENDED says."""
-    described = (ROOT / "tests/golden/describe_function_llm.txt").read_text(encoding="utf-8")
-    return (
-        "# SQL functions\n\nMade from `DESCRIBE FUNCTION EXTENDED llm` by `make goldens`. The same function for DataFrames is "
-        "`spark_llm.functions.llm`.\n\n## llm\n\n```\n" + described.rstrip() + "\n```\n"
+    page = (
+        "# SQL functions\n\nMade from `DESCRIBE FUNCTION EXTENDED` by `make goldens`. The same functions for DataFrames are "
+        "in `spark_llm.functions`.\n"
     )
+    for name in ("llm", "any_order"):
+        described = (ROOT / f"tests/golden/describe_function_{name}.txt").read_text(encoding="utf-8")
+        page += f"\n## {name}\n\n```\n{described.rstrip()}\n```\n"
+    return page
 
 
 def conf_entries() -> str:

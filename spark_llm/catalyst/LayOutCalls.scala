@@ -74,7 +74,8 @@ case class LayOutCalls(session: SparkSession) {
     val by = choice.leading.fold(keys)(keys.take)
     val source = if (twice || order.pending) LLMProbe(keys.map(_.expression), e.child) else e.child
     val first = LLMExchange(by.map(_.expression), choice.partitions, pending = false, source)
-    val exchange = if (twice) first.copy(pending = true, child = first) else first
+    // the other order of keys: Spark takes out a shuffle over one with the same keys, and could then not re-key it
+    val exchange = if (twice) first.copy(keys = first.keys.reverse, pending = true, child = first) else first
     e.copy(
       layout = wanted.copy(order = order, exchange = ExchangeChoice(by.map(_.name), choice.partitions, reason)),
       child = exchange)

@@ -68,6 +68,7 @@ def decisions(spark):
 @pytest.fixture
 def golden(request):
     """Compares text with a golden file; ``SPARK_LLM_REFRESH_GOLDENS=1`` writes it instead."""
+
     def compare(name, text):
         file = Path(__file__).parents[1] / "golden" / name
         if os.environ.get("SPARK_LLM_REFRESH_GOLDENS") == "1":

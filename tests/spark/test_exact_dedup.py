@@ -47,9 +47,7 @@ def test_duplicate_rows_are_counted(spark):
 def test_rows_that_are_not_asked_stand_between_equal_ones(spark):
     sql = "SELECT id, CASE WHEN id % 3 = 0 THEN llm('ECHO', struct(v)) ELSE 'no' END a FROM (SELECT id, id % 4 v FROM range(0, 1000, 1, 4))"
     rows, cost, _ = run(spark, sql)
-    assert rows == sorted(
-        (str(i), f'{{"v": {i % 4}}}' if i % 3 == 0 else "no") for i in range(1000)
-    )
+    assert rows == sorted((str(i), f'{{"v": {i % 4}}}' if i % 3 == 0 else "no") for i in range(1000))
     assert (cost.requests, cost.rows_skipped_by_condition) == (4, 666)
 
 
@@ -92,7 +90,9 @@ def test_a_long_run_of_equal_rows_does_not_fill_memory(spark):
 
 
 def test_any_order_fields_are_shown_and_pass_their_values(spark):
-    frame = spark.sql("SELECT llm('ECHO', id, any_order(struct(id + 1 AS x), struct(id + 2 AS y))) a FROM range(100)")
+    frame = spark.sql(
+        "SELECT llm('ECHO', id, any_order(struct(id + 1 AS x), struct(id + 2 AS y))) a FROM range(100)"
+    )
     assert re.search(r"any_order\(x=\S+, y=\S+\)", call_text(frame))
     assert frame.count() == 100
 
@@ -132,5 +132,7 @@ assert rows == sorted(spark.sql(sql.format("id")).collect())
 assert "fieldOrder=[k, text] (measured in the exchange)" in frame._jdf.queryExecution().executedPlan().toString()
 print("fine")
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, cwd=tmp_path
+    )
     assert done.stdout.strip().endswith("fine"), done.stderr[-2000:]

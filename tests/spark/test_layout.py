@@ -59,7 +59,10 @@ def test_catalog_statistics_are_found_above(spark, tables, source):
 def test_without_statistics_the_exchange_measures(spark, tables):
     frame = spark.sql(Q.format("plain_rows"))
     planned = call(frame)
-    assert (planned.order, planned.why) == ("review, product, stars", "as written until measured in the exchange")
+    assert (planned.order, planned.why) == (
+        "review, product, stars",
+        "as written until measured in the exchange",
+    )
     assert planned.exchange == "[review, product, stars]"
     frame.collect()
     measured = call(frame)
@@ -83,7 +86,10 @@ def test_answers_are_the_same_whatever_is_switched_off(spark, tables, off):
 def test_policy_original_leaves_all_as_it_is(spark, tables, conf):
     conf("spark.llm.planner.policy", "original")
     chosen = call(spark.sql(Q.format("analyzed")))
-    assert (chosen.order, chosen.why) == ("review, product, stars", "as written: spark.llm.planner.policy=original")
+    assert (chosen.order, chosen.why) == (
+        "review, product, stars",
+        "as written: spark.llm.planner.policy=original",
+    )
     assert "only" in chosen.exchange
 
 

@@ -11,6 +11,7 @@ pytestmark = pytest.mark.spark
 
 NAMES = {
     "rows",
+    "duplicate rows",
     "requests",
     "prompt tokens",
     "cached prompt tokens",

@@ -22,6 +22,13 @@ WRONG = {
     "llm('p', x, temperature => -1)": ("LLM_INVALID_OPTION", "22023"),
     "llm('p', x, max_tokens => 0)": ("LLM_INVALID_OPTION", "22023"),
     "llm('p', x, seed => 'a')": ("LLM_INVALID_OPTION", "22023"),
+    "llm('p', x, first_fields => array('y'))": ("LLM_INVALID_OPTION", "22023"),
+    "llm('p', x, first_fields => array('x', 'x'))": ("LLM_INVALID_OPTION", "22023"),
+    "llm('p', x, first_fields => array('x'), last_fields => array('X'))": ("LLM_INVALID_OPTION", "22023"),
+    "llm('p', x, last_fields => array(x))": ("LLM_OPTION_NOT_CONSTANT", "42K08"),
+    "any_order(x, x)": ("LLM_MISPLACED_ANY_ORDER", "42601"),
+    "llm('p', any_order(x, any_order(x, x)))": ("LLM_MISPLACED_ANY_ORDER", "42601"),
+    "concat(any_order(x, x), 'y')": ("LLM_MISPLACED_ANY_ORDER", "42601"),
     "llm(1, x)": ("LLM_INVALID_OPTION", "22023"),
     "llm(array('p'), x)": ("LLM_INVALID_OPTION", "22023"),
     "transform(array(1), e -> llm('p', e))": ("LLM_UNSUPPORTED", "0A000"),
@@ -82,7 +89,14 @@ def test_unknown_conf(spark, table, conf):
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("engine.kind", "gpu"), ("batchRows", "0"), ("batchBytes", "big"), ("moveFilters.enabled", "maybe")],
+    [
+        ("engine.kind", "gpu"),
+        ("batchRows", "0"),
+        ("batchBytes", "big"),
+        ("moveFilters.enabled", "maybe"),
+        ("planner.policy", "best"),
+        ("exchange.partitions", "0"),
+    ],
 )
 def test_wrong_conf(spark, table, conf, key, value):
     conf(f"spark.llm.{key}", value)
@@ -103,6 +117,19 @@ def test_explain_needs_no_model_and_asks_nobody(spark, table, conf):
     conf("spark.llm.model", "/no/such/model")
     plan = spark.sql("EXPLAIN SELECT llm('p', 'literal') FROM t").head()[0]
     assert "LLMEval [llm('p', value=literal) AS llm" in plan
+
+
+def test_wrong_field_name_lists_the_fields(spark, table):
+    with pytest.raises(AnalysisException, match="out of: x, value"):
+        spark.sql("SELECT llm('p', x, 'constant', first_fields => array('y')) FROM t")
+
+
+def test_describe_any_order(spark, golden):
+    lines = [r[0] for r in spark.sql("DESCRIBE FUNCTION EXTENDED any_order").collect()]
+    golden(
+        "describe_function_any_order.txt",
+        "\n".join(line.rstrip() for line in "\n".join(lines).splitlines()) + "\n",
+    )
 
 
 def test_describe_function(spark, golden):
