@@ -10,8 +10,8 @@ vLLM shares: a block is registered when its request is scheduled, and requests o
 when a prefix takes several steps, since what is computed goes on before anything new is admitted. Only with a
 long-prefill threshold are siblings admitted beside a leader that is half computed (benchmarks/in_flight.py
 measures all three). Other servers may not share before the first answer; nothing in the OpenAI protocol
-tells, so endpoints get runs in turns: with blocks that come late this finds far more than leaders do, which help
-one level of a prefix only. Its price is memory: all runs' prefixes must fit the engine's cache at once.
+tells, so endpoints get runs in turns: with blocks that come late this finds far more than leaders do, which
+help one level of a prefix only. Its price is memory: all runs' prefixes must fit the engine's cache at once.
 """
 
 from __future__ import annotations
