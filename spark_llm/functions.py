@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["any_order", "llm"]
 
 
-def llm(
+def llm(  # noqa: PLR0913  one per option of the SQL function
     instruction: str | Column,
     *fields: str | Column,
     model: str | None = None,
