@@ -12,7 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numba import njit
+
+from spark_llm.planner.kernel import kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -64,7 +65,7 @@ def level_tokens(cells: Cells, requests: Requests) -> NDArray[np.int64]:
     return found
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _keys(  # noqa: PLR0913, PLR0917  a kernel
     tokens: Any, starts: Any, ids: Any, left_out: Any, rows: Any, orders: Any, order_index: Any, slots: Any,
     offsets: Any, block_tokens: Any,

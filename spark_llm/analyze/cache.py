@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
+
+from spark_llm.planner.kernel import kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,7 +37,7 @@ def reused_tokens(blocks: Blocks, cache_tokens: int = 0, in_flight: int = 0) -> 
     return found
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _dense(keys: Any) -> Any:
     """Numbers the keys in order of appearance: int32 (n_keys,), and how many are distinct."""
     size = 16
@@ -60,7 +61,7 @@ def _dense(keys: Any) -> Any:
     return out, distinct
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _touch(block: Any, before: Any, after: Any, inside: Any) -> Any:
     """Makes a block the most recent one; the last entry holds the list's ends. Returns 1 if it is new."""
     end = len(before) - 1
@@ -75,7 +76,7 @@ def _touch(block: Any, before: Any, after: Any, inside: Any) -> Any:
     return new
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _simulate(
     dense: Any, distinct: Any, offsets: Any, prompt_tokens: Any, block_tokens: Any, limit: Any, in_flight: Any
 ) -> Any:  # fmt: skip

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
-from numba import njit
 
 from spark_llm.errors import SparkLLMError
+from spark_llm.planner.kernel import kernel
 from spark_llm.planner.token_estimate import TRANSITIONS
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class FileTokenizer:
         return TokenIds(np.concatenate(parts) if parts else np.zeros(0, np.uint32), offsets)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _pieces(offsets: Any, data: Any, table: Any) -> Any:
     count = len(offsets) - 1
     out = np.empty(len(data), np.uint32)

@@ -29,6 +29,7 @@ from spark_llm.engine.supervisor import Supervisor
 from spark_llm.engine.uds import get_status
 from spark_llm.engine.vllm_args import SERVER_MODULE, launch_of
 from spark_llm.errors import SparkLLMError, engine_failed
+from spark_llm.planner.warm import start_compiling
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -100,7 +101,13 @@ def serve(folder: Path, settings: dict[str, str], stop: threading.Event) -> int:
             start_timeout_s=conf.number("spark.llm.engine.startTimeout"),
             clock=StopClock(stop),
         )
-        return supervisor.run()
+        compiling = start_compiling(dict(os.environ))
+        try:
+            return supervisor.run()
+        finally:
+            if compiling is not None:
+                compiling.kill()
+                compiling.wait()
 
 
 def _command(conf: Conf, place: Place) -> tuple[list[str], dict[str, str]]:

@@ -16,12 +16,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from spark_llm.planner.kernel import kernel
 from spark_llm.planner.rollout import completion_tokens
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def solve_greedy(
     ids: Any, rows: Any, weights: Any, scores: Any, starts: Any, sets: Any, slots: Any, roll: Any,
     orders: Any, fixed: Any,
@@ -145,7 +145,7 @@ def solve_greedy(
             _emit(path, placed, open_fields, grouped, high, orders, fixed)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _again(ids: Any, row: Any, field: Any, open_fields: Any, sets: Any) -> Any:
     """Does an earlier open field of the same set hold the same value in this row?"""
     if sets[field] < 0:
@@ -156,7 +156,7 @@ def _again(ids: Any, row: Any, field: Any, open_fields: Any, sets: Any) -> Any:
     return False
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _count(ids: Any, low: Any, high: Any, open_fields: Any, sets: Any, counts: Any, touched: Any) -> Any:
     seen = 0
     for row in range(low, high):
@@ -170,14 +170,14 @@ def _count(ids: Any, low: Any, high: Any, open_fields: Any, sets: Any, counts: A
     return seen
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _uncount(ids: Any, row: Any, open_fields: Any, sets: Any, counts: Any) -> None:
     for field in range(ids.shape[1]):
         if open_fields[field] and not _again(ids, row, field, open_fields, sets):
             counts[ids[row, field]] -= 1
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _list_rows(
     ids: Any, low: Any, high: Any, open_fields: Any, sets: Any, counts: Any, touched: Any, seen: Any,
     firsts: Any, lists: Any,
@@ -201,7 +201,7 @@ def _list_rows(
             firsts[value] -= counts[value]
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _field_of(
     ids: Any, row: Any, value: Any, open_fields: Any, sets: Any, taken: Any, firsts: Any, lists: Any, low: Any
 ) -> Any:
@@ -222,7 +222,7 @@ def _field_of(
     return found
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _to_slot(ids: Any, slots: Any, row: Any, value: Any, field: Any, open_fields: Any, sets: Any) -> None:
     """Swaps the value into its field, the cell that stood there into the place it leaves."""
     for other in range(ids.shape[1]):
@@ -232,7 +232,7 @@ def _to_slot(ids: Any, slots: Any, row: Any, value: Any, field: Any, open_fields
             return
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _worth(
     ids: Any, weights: Any, scores: Any, value: Any, alive: Any, firsts: Any, lists: Any, taken: Any,
     low: Any, open_fields: Any, roll: Any, scratch: Any, clock: Any,
@@ -256,7 +256,7 @@ def _worth(
     return tokens / alive**roll
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _sift(scores: Any, values: Any, seen: Any, entries: Any, at: Any) -> None:
     """Restores the heap below `at`; ties go to the smaller value, so that plans are the same everywhere."""
     while True:
@@ -277,7 +277,7 @@ def _sift(scores: Any, values: Any, seen: Any, entries: Any, at: Any) -> None:
         at = child
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _permute(ids: Any, rows: Any, slots: Any, moved: Any, low: Any, high: Any, memory: Any) -> None:
     new_ids, new_rows, new_slots = memory
     for at in range(low, high):
@@ -291,7 +291,7 @@ def _permute(ids: Any, rows: Any, slots: Any, moved: Any, low: Any, high: Any, m
         slots[low:high] = new_slots[low:high]
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _emit(path: Any, placed: Any, open_fields: Any, low: Any, high: Any, orders: Any, fixed: Any) -> None:
     """The same order for all rows of a group: the path, then what is left."""
     write = placed

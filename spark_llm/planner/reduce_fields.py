@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
+
+from spark_llm.planner.kernel import kernel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,7 +125,7 @@ def _add_once(weights: NDArray[np.float64], ids: NDArray[np.int32], amounts: NDA
     weights += once
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _dependencies(columns: Any, n_ids: Any) -> Any:
     """Bool (m, m): does field a fix field b? By the first row of each value of a; most pairs fail early."""
     fields, rows = columns.shape

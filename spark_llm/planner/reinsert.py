@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from numba import njit
 
+from spark_llm.planner.kernel import kernel
 from spark_llm.planner.methods import Candidate
 from spark_llm.planner.siblings import sorted_siblings
 
@@ -51,7 +51,7 @@ def reinserted(problem: Problem, best: Plan) -> Plan:
     return moved if moved.compute_tokens < best.compute_tokens else best
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _reinsert(
     ids: Any, weights: Any, worth: Any, old_orders: Any, old_fixed: Any, passes: Any, most: Any
 ) -> Any:
@@ -100,7 +100,7 @@ def _reinsert(
     return orders, fixed
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _cut(orders: Any, fixed: Any, ids: Any, table: Any, root: Any) -> None:
     """Says how far each row's path is shared; one more field where groups beside it go on with that."""
     rows_below = table[2]
@@ -129,7 +129,7 @@ def _cut(orders: Any, fixed: Any, ids: Any, table: Any, root: Any) -> None:
         fixed[row] = nth + 1
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _follow(order: Any, lead: Any, cells: Any, worth: Any, rest: Any) -> None:
     """Puts the fields after the lead in the order of their cells' company, the largest first."""
     for nth in range(lead, len(order)):
@@ -142,7 +142,7 @@ def _follow(order: Any, lead: Any, cells: Any, worth: Any, rest: Any) -> None:
         order[to], rest[to] = field, key
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _slot(parent: Any, value: Any, table: Any) -> Any:
     """Where a node is, or would be."""
     parents, values, _, _ = table
@@ -154,7 +154,7 @@ def _slot(parent: Any, value: Any, table: Any) -> Any:
     return at
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _insert(order: Any, cells: Any, table: Any, root: Any) -> Any:
     """Adds a row to its path; returns the number of nodes that are new."""
     parents, values, rows_below, child_fields = table
@@ -171,7 +171,7 @@ def _insert(order: Any, cells: Any, table: Any, root: Any) -> Any:
     return made
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _remove(order: Any, cells: Any, weights: Any, table: Any, root: Any) -> Any:
     """Takes a row off its path; returns the tokens of it that other rows still have."""
     rows_below = table[2]
@@ -185,7 +185,7 @@ def _remove(order: Any, cells: Any, weights: Any, table: Any, root: Any) -> Any:
     return shared
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _best_path(
     cells: Any, weights: Any, table: Any, root: Any, most: Any, path: Any, best_path: Any, used: Any
 ) -> Any:

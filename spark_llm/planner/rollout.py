@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from spark_llm.planner.kernel import kernel
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def completion_tokens(
     ids: Any, weights: Any, rows: Any, bounds: Any, groups: Any, open_fields: Any, scratch: Any, clock: Any
 ) -> Any:
@@ -55,7 +56,7 @@ def completion_tokens(
     return total
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _refine(ids: Any, field: Any, rows: Any, bounds: Any, groups: Any, memory: Any) -> Any:
     """Splits groups by a field in place, drops rows that are alone, and returns the number of groups."""
     counts, touched, moved, new_bounds = memory

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from numba import njit
+
+from spark_llm.planner.kernel import kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,12 +61,12 @@ def squared_share(
     return float(hits) / most if most else 0.0
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _cell(ids: Any, rows: Any, slots: Any, at: Any, field: Any) -> Any:
     return ids[rows[at], slots[at, field] if len(slots) else field]
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _common_bytes(key: Any, other: Any) -> Any:
     """Leading bytes that two 8-byte starts have in common."""
     differ, common = key ^ other, 8
@@ -75,7 +76,7 @@ def _common_bytes(key: Any, other: Any) -> Any:
     return common
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _shared(
     ids: Any, rows: Any, orders: Any, slots: Any, weights: Any, name_tokens: Any, prompts: Any, head: Any,
     block: Any, sort_keys: Any, with_text: Any,
@@ -101,7 +102,7 @@ def _shared(
     return shared
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _squared_hits(ids: Any, rows: Any, orders: Any, slots: Any, squares: Any) -> Any:
     hits, most = 0.0, 0.0
     for at in range(len(ids)):

@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
+
+from spark_llm.planner.kernel import kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,7 +34,7 @@ def sorted_siblings(
     return _sort(cells, full, lead, sort_keys)  # type: ignore[no-any-return]
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _sort(cells: Any, full: Any, lead: Any, sort_keys: Any) -> Any:
     count, fields = full.shape
     order = np.arange(count)
@@ -55,14 +56,14 @@ def _sort(cells: Any, full: Any, lead: Any, sort_keys: Any) -> Any:
     return order
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _differs(a: Any, b: Any, nth: Any, cells: Any, full: Any, lead: Any) -> Any:
     field = full[a, nth]
     ends = (lead[a] > nth) != (lead[b] > nth)
     return ends or full[b, nth] != field or cells[a, field] != cells[b, field]
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _before(a: Any, b: Any, nth: Any, cells: Any, full: Any, sort_keys: Any, lead: Any) -> Any:
     """Does request a come before b, judged by what stands at place `nth`? Ties stay as they are."""
     if full[a, nth] != full[b, nth]:
@@ -76,7 +77,7 @@ def _before(a: Any, b: Any, nth: Any, cells: Any, full: Any, sort_keys: Any, lea
     return value < other
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _sort_range(
     order: Any, low: Any, high: Any, nth: Any, cells: Any, full: Any, lead: Any, sort_keys: Any
 ) -> None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from numba import njit
+
+from spark_llm.planner.kernel import kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,7 +56,7 @@ def full_orders(
     )
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _coarse_first(orders: Any, fixed: Any, fixes: Any) -> Any:
     """The same orders with a field that another one fixes before it: its cells are equal in more rows."""
     count, fields = orders.shape
@@ -80,7 +81,7 @@ def _coarse_first(orders: Any, fixed: Any, fixes: Any) -> Any:
     return moved
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _full(orders: Any, fixed: Any, members: Any, bounds: Any, leading: Any, last: Any, rank: Any) -> Any:
     count, fields = len(fixed), len(rank)
     full, lead = np.empty((count, fields), np.int16), np.empty(count, np.int16)
@@ -119,7 +120,7 @@ def groups_at(cells: NDArray[np.int32], full: NDArray[np.int16], depth: int) -> 
     return np.concatenate([[0], np.flatnonzero(changes) + 1, [len(full)]]).astype(np.int64)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def leading_groups(cells: Any, full: Any, depth: Any) -> Any:
     """int32 (n_rows,): a new number where the request before differs in its first `depth` cells."""
     count, fields = full.shape
@@ -134,7 +135,7 @@ def leading_groups(cells: Any, full: Any, depth: Any) -> Any:
     return groups
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def distinct_orders(full: Any) -> Any:
     """The distinct rows of `full`, int16 (n_orders, n_fields), and which one each is, int32 (n_rows,)."""
     count, fields = full.shape

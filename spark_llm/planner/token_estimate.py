@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
-from numba import njit
+
+from spark_llm.planner.kernel import kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -113,7 +114,7 @@ def _buffers(texts: Any) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
     return places.astype(np.int64), raw
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _estimate(offsets: Any, data: Any, table: Any) -> Any:
     # Each step waits for the one before; two texts at a time keep the processor busy meanwhile.
     count = len(offsets) - 1
@@ -134,7 +135,7 @@ def _estimate(offsets: Any, data: Any, table: Any) -> Any:
     return out
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _rest(text: Any, table: Any, state: Any) -> Any:
     tokens = np.int64(0)
     for byte in text:
@@ -144,7 +145,7 @@ def _rest(text: Any, table: Any, state: Any) -> Any:
     return tokens
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _keys(offsets: Any, data: Any) -> Any:
     count = len(offsets) - 1
     out = np.zeros(count, np.uint64)

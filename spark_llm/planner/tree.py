@@ -12,14 +12,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from spark_llm.planner.kernel import kernel
 from spark_llm.planner.rollout import completion_tokens
 
 NEVER = 1 << 30
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def solve_tree(
     ids: Any,
     rows: Any,
@@ -112,7 +112,7 @@ def solve_tree(
         )
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _measure(
     ids: Any, weights: Any, low: Any, high: Any, open_fields: Any, dead_level: Any, stamps: Any, clock: Any,
     gains: Any, repeats: Any,
@@ -137,7 +137,7 @@ def _measure(
                 stamps[value] = clock[0]
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _try(
     ids: Any, weights: Any, low: Any, high: Any, open_fields: Any, dead_level: Any, gains: Any,
     candidates: Any, scratch: Any, clock: Any,
@@ -170,7 +170,7 @@ def _try(
     return chosen
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _groups_of(
     ids: Any, field: Any, low: Any, high: Any, counts: Any, touched: Any, members: Any, bounds: Any
 ) -> Any:
@@ -204,7 +204,7 @@ def _groups_of(
     return made
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _alone(ids: Any, field: Any, low: Any, high: Any, counts: Any, members: Any) -> Any:
     """Writes the rows whose value of the field occurs once in low:high, and returns their number."""
     for at in range(low, high):
@@ -219,7 +219,7 @@ def _alone(ids: Any, field: Any, low: Any, high: Any, counts: Any, members: Any)
     return found
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _split(
     ids: Any, rows: Any, low: Any, high: Any, field: Any, placed: Any, level: Any, beside: Any, stack: Any,
     depth: Any, scratch: Any, ids_moved: Any, rows_moved: Any,
@@ -269,7 +269,7 @@ def _split(
     return depth
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _emit(path: Any, placed: Any, open_fields: Any, low: Any, high: Any, orders: Any, fixed: Any) -> None:
     """The same order for all rows of a group: the path, then what is left."""
     write = placed

@@ -164,6 +164,9 @@ class WindowPlanner:
                 import numba  # type: ignore[import-untyped,unused-ignore]  # noqa: F401
 
                 from spark_llm.planner import order_table
+                from spark_llm.planner.warm import ensure_compiled
+
+                ensure_compiled()
             except ImportError as error:
                 _missing.append(str(error))
                 _LOG.warning(_NO_SOLVER, error)
