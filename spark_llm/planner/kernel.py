@@ -1,7 +1,7 @@
 """`@kernel`: compiled with numba at first use, and kept on disk for every later process.
 
     decorated function ─► on disk for these sources and this processor?  loaded (milliseconds)
-                          else compiled (seconds) and stored under CACHE/spark-llm-kernels/HASH OF THE SOURCES/
+                          else compiled (seconds) and kept under CACHE/spark-llm-kernels/HASH OF THE SOURCES/
 
 The folder goes by what the sources say, not by where they lie: a jar that Spark copies anew for each
 application, or a package folder nobody may write to, finds the same kernels, and a kernel that changed takes
