@@ -3,9 +3,7 @@
 import re
 
 import pytest
-from layout_helpers import call, run
-
-from spark_llm import metrics
+from layout_helpers import run
 
 pytestmark = pytest.mark.spark
 
