@@ -18,7 +18,10 @@ case class LayOutCalls(session: SparkSession) {
   private lazy val engines =
     Engines.of(session.sparkContext, EngineKind.of(LLMConf.userSet(SQLConf.get)))
 
-  def apply(plan: LogicalPlan): LogicalPlan = visit(plan, limited = false)
+  def apply(plan: LogicalPlan): LogicalPlan = {
+    LLMConf.exchangePartitions // a wrong value is told even where no exchange is needed
+    visit(plan, limited = false)
+  }
 
   private def visit(plan: LogicalPlan, limited: Boolean): LogicalPlan = plan match {
     case e: LLMEval if !e.layout.decided => place(e.copy(child = visit(e.child, limited)), limited)

@@ -36,7 +36,10 @@ case class MeasureFieldOrder(session: SparkSession) extends Rule[LogicalPlan] {
     val layout = e.layout.copy(estimates = found.estimates, rows = Some(found.rows))
     val order =
       if (!layout.order.pending) layout.order
-      else SharedExchange.adopt(call, below(e.child).evals.filter(!_.layout.order.pending)).getOrElse(choose(call, found))
+      else {
+        val settled = below(e.child).evals.filter(!_.layout.order.pending)
+        SharedExchange.adopt(call, settled).getOrElse(choose(call, found))
+      }
     val keys = LayoutKeys(call, order.positions, found.estimates)
     below(e.child).pending.fold(e.copy(layout = layout.copy(order = order))) { exchange =>
       val engines = Engines.of(session.sparkContext, EngineKind.of(LLMConf.userSet(SQLConf.get)))
