@@ -67,13 +67,16 @@ def _cheap(problem: Problem) -> list[Method]:
 
 def _improved(problem: Problem, best: Plan, budget_s: float, *, thorough: bool) -> Plan:
     """Solves groups of the best plan again, coarse groups first, as far as the budget goes."""
-    left = budget_s
+    left, tried_deeper = budget_s, set[int]()
     if thorough:
         best = reinserted(problem, best)
     for depth, method in _schedule(problem, thorough=thorough):
         cost = problem.expected_s(method)
-        if cost > left:
+        # the tree with more trials sees all that the one without sees
+        if cost > left or (method == Tree(1) and depth in tried_deeper):
             continue
+        if method == Tree(3):
+            tried_deeper.add(depth)
         left -= cost
         best = regrouped(problem, best, depth, method)
     return reinserted(problem, best) if thorough else best
