@@ -27,7 +27,7 @@ DEFAULT_BUDGET_S: Final = 5.0
 # In larger tables short values that occur very often outscore the long ones that matter.
 _CELLS_FOR_GREEDY: Final = 5_000_000
 # What default may add to the cheap methods, by their own expected time and at most.
-_EXTRA_SHARE: Final = 1.0
+_EXTRA_SHARE: Final = 1.4
 _MOST_EXTRA_S: Final = 0.1
 
 
@@ -78,7 +78,10 @@ def _improved(problem: Problem, best: Plan, budget_s: float, *, thorough: bool) 
         if method == Tree(3):
             tried_deeper.add(depth)
         left -= cost
-        best = regrouped(problem, best, depth, method)
+        better = regrouped(problem, best, depth, method)
+        if depth == 0 and better is not best:
+            tried_deeper.clear()  # other groups than those that were tried
+        best = better
     return reinserted(problem, best) if thorough else best
 
 
@@ -90,8 +93,8 @@ def _schedule(problem: Problem, *, thorough: bool) -> list[tuple[int, Method]]:
         return [*steps, *((1, method) for method in (*roll, Greedy("value", 2.0)))]
     value, closure, roll_85 = Greedy("value", 2.0), Greedy("closure", 2.0), Greedy("value", 1.0, 0.85)
     first: list[tuple[int, Method]] = [
-        (0, roll_85),
         (1, Tree(3)),
+        (0, roll_85),
         (1, Tree(1)),
         (1, value),
         (2, Tree(3)),
