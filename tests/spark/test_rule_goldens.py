@@ -45,8 +45,13 @@ RULES = {
 }
 
 
+# the layout has goldens of its own (test_explain.py): here it would stand in the way of what the rule did
+LAYOUT = ("dedup", "reorderRows", "reorderFields")
+
+
 def normalized(plan):
     names = {}
+    plan = re.sub(r", fieldOrder=\[.*?\] \(.*?\), dedup=.*?, exchange=.*", "", plan)
     plan = re.sub(r"#(\d+)L?", lambda m: "#" + names.setdefault(m.group(1), str(len(names) + 1)), plan)
     return plan.strip()
 
@@ -61,6 +66,8 @@ def test_rule_golden(spark, conf, golden, decisions, rule):
         "CREATE OR REPLACE TEMP VIEW b AS SELECT CAST(id AS INT) id, concat('z', id % 4) z FROM range(0, 20, 1, 2)"
     )
     spark._jvm.org.apache.spark.sql.llm.PredicateHistory.clear()
+    for name in LAYOUT:
+        conf(f"spark.llm.{name}.enabled", "false")
     switch, queries = RULES[rule]
     parts = []
     for sql in queries:
