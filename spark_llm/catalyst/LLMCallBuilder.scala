@@ -30,7 +30,12 @@ object LLMCallBuilder {
     val starts = groups.scanLeft(0)(_ + _._1.size)
     val sets = groups.zip(starts).collect { case ((set, true), i) if set.size > 1 => i until i + set.size }
     val names = uniqueNames(fields)
-    LLMCall(asInstruction(positional.head), names, fields.map(_.value), options(named, names, sets.flatten.map(names(_))), sets = sets)
+    LLMCall(
+      asInstruction(positional.head),
+      names,
+      fields.map(_.value),
+      options(named, names, sets.flatMap(_.map(names(_)))),
+      sets = sets)
   }
 
   private case class Field(qualifier: Option[String], name: String, value: Expression)
