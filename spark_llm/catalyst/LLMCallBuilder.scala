@@ -30,7 +30,12 @@ object LLMCallBuilder {
     val starts = groups.scanLeft(0)(_ + _._1.size)
     val sets = groups.zip(starts).collect { case ((set, true), i) if set.size > 1 => i until i + set.size }
     val names = uniqueNames(fields)
-    LLMCall(asInstruction(positional.head), names, fields.map(_.value), options(named, names), sets = sets)
+    LLMCall(
+      asInstruction(positional.head),
+      names,
+      fields.map(_.value),
+      options(named, names, sets.flatMap(_.map(names(_)))),
+      sets = sets)
   }
 
   private case class Field(qualifier: Option[String], name: String, value: Expression)
@@ -69,7 +74,8 @@ object LLMCallBuilder {
     case other => throw LLMErrors.invalidOption("instruction", other.sql, "a STRING")
   }
 
-  private def options(named: Seq[Expression], fields: Seq[String]): LLMOptions = {
+  /** @param moving names of the fields in any_order(...), which have no place of their own */
+  private def options(named: Seq[Expression], fields: Seq[String], moving: Seq[String]): LLMOptions = {
     val written = named.collect { case NamedArgumentExpression(key, value) =>
       val name = key.toLowerCase(Locale.ROOT)
       if (!Options.contains(name)) throw LLMErrors.unknownOption(key, Options)
@@ -87,10 +93,13 @@ object LLMCallBuilder {
       }
     val text: PartialFunction[Any, String] = { case v if v.toString.nonEmpty => v.toString }
     def names(option: String, taken: Seq[String]): Seq[String] = {
-      val known = s"an array of field names, each once and in one option only, out of: ${fields.mkString(", ")}"
+      val pinnable = fields.diff(moving)
+      val outside = if (moving.isEmpty) "" else s"not of those in ${AnyOrder.name}, "
+      val known = s"an array of field names, ${outside}each once and in one option only, out of: " +
+        (if (pinnable.isEmpty) "none" else pinnable.mkString(", "))
       read(option, ArrayType(StringType), known) { case a: ArrayData =>
         val found = a.toSeq[Any](StringType).map { name =>
-          fields.find(f => name != null && !taken.contains(f) && f.equalsIgnoreCase(name.toString))
+          pinnable.find(f => name != null && !taken.contains(f) && f.equalsIgnoreCase(name.toString))
         }
         if (found.contains(None) || found.distinct.size < found.size) {
           throw LLMErrors.invalidOption(option, toPrettySQL(written(option)), known)

@@ -104,24 +104,28 @@ case class LLMEvalExec(
     child.execute().mapPartitionsWithIndexInternal((index, rows) => new LLMEvalPartition(job, index, rows).answers())
   }
 
+  /** The part of the spec about the order of fields and rows; read in spark_llm/worker/layout.py. */
+  private[llm] def layoutSpec: Map[String, Any] = Map(
+    "field_order" -> layout.order.positions,
+    "any_order" -> call.sets,
+    "first" -> call.first,
+    "last" -> call.last,
+    // sorted by a hash, equal rows stand together but neighbours share nothing
+    "sorted" -> (layout.sorted && layout.byPrefix))
+
   /** What the Python worker is told; the format is read in spark_llm/worker. */
   private def spec(instruction: Option[String], values: Map[String, String], zone: String): String =
     Resources.write(Map[String, Any](
       "version" -> 2,
-      "call" -> Map[String, Any](
+      "call" -> (layoutSpec ++ Map[String, Any](
         "instruction" -> instruction,
         "field_names" -> call.fieldNames,
-        "field_order" -> layout.order.positions,
-        "any_order" -> call.sets,
-        "first" -> call.first,
-        "last" -> call.last,
-        "sorted" -> layout.sorted,
         "model" -> call.options.model,
         "return_type" -> call.options.returnType.json,
         "on_error" -> call.options.onError,
         "temperature" -> call.options.temperature,
         "max_tokens" -> call.options.maxTokens,
-        "seed" -> call.options.seed),
+        "seed" -> call.options.seed)),
       "conf" -> (values + ("spark.sql.session.timeZone" -> zone))))
 }
 

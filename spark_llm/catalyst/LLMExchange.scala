@@ -11,9 +11,15 @@ import org.apache.spark.sql.catalyst.plans.logical.{LogicalPlan, UnaryNode}
  * one task, and one engine would do all the work.
  *
  * @param pending the second of two: MeasureFieldOrder gives it the measured leading fields as keys, or removes it
+ * @param spread  hashed as well: the same for all rows that are asked, different for those that are not, whose keys
+ *                may all be NULL
  */
-case class LLMExchange(keys: Seq[Expression], partitions: Int, pending: Boolean, child: LogicalPlan)
-    extends UnaryNode {
+case class LLMExchange(
+    keys: Seq[Expression],
+    partitions: Int,
+    pending: Boolean,
+    child: LogicalPlan,
+    spread: Option[Expression] = None) extends UnaryNode {
   override def output: Seq[Attribute] = child.output
   override def maxRows: Option[Long] = child.maxRows
   override protected lazy val validConstraints: ExpressionSet = child.constraints

@@ -14,8 +14,8 @@ object LLMStrategy extends SparkStrategy {
   override def apply(plan: LogicalPlan): Seq[SparkPlan] = plan match {
     case LLMEval(call, guard, result: AttributeReference, child, layout) =>
       LLMEvalExec(call, guard, result, layout, planLater(child)) :: Nil
-    case LLMExchange(keys, partitions, _, child) =>
-      ShuffleExchangeExec(HashPartitioning(keys, partitions), planLater(child), REPARTITION_BY_NUM) :: Nil
+    case LLMExchange(keys, partitions, _, child, spread) =>
+      ShuffleExchangeExec(HashPartitioning(keys ++ spread, partitions), planLater(child), REPARTITION_BY_NUM) :: Nil
     case SharedAnswers(child) => planLater(RebalancePartitions(Nil, child)) :: Nil
     case LLMProbe(columns, child) => LLMProbeExec(columns, planLater(child)) :: Nil
     case node if node.expressions.exists(LLMCall.in) =>

@@ -1,6 +1,7 @@
 package org.apache.spark.sql.llm
 
 import org.apache.spark.sql.{classic, SparkSession}
+import org.apache.spark.sql.catalyst.expressions._
 import org.apache.spark.sql.catalyst.plans.logical._
 import org.apache.spark.sql.internal.SQLConf
 
@@ -76,12 +77,29 @@ case class LayOutCalls(session: SparkSession) {
     val twice = reason == "until measured"
     val by = choice.leading.fold(keys)(keys.take)
     val source = if (twice || order.pending) LLMProbe(keys.map(_.expression), e.child) else e.child
-    val first = LLMExchange(by.map(_.expression), choice.partitions, pending = false, source)
+    val spread = spreadSkipped(e, keys)
+    val first = LLMExchange(by.map(_.expression), choice.partitions, pending = false, source, spread)
     // the other order of keys: Spark takes out a shuffle over one with the same keys, and could then not re-key it
     val exchange = if (twice) first.copy(keys = first.keys.reverse, pending = true, child = first) else first
     e.copy(
       layout = wanted.copy(order = order, exchange = ExchangeChoice(by.map(_.name), choice.partitions, reason)),
       child = exchange)
+  }
+
+  /**
+   * Computed arguments are NULL in rows that the guard skips, and these rows would all go to one task. They get a key
+   * from their other columns; all rows that are asked get the same one, so that equal questions still meet.
+   */
+  private def spreadSkipped(e: LLMEval, keys: Seq[LayoutKey]): Option[Expression] = {
+    def computed(k: Expression) = k match {
+      case a: Attribute => a.name == CallArguments.Name
+      case _ => false
+    }
+    val columns = e.child.output.filter(a => !computed(a) && FieldKeys.usable(a))
+    e.guard.filter { g =>
+      keys.exists(k => computed(k.expression)) && columns.nonEmpty &&
+        !g.exists(x => x.isInstanceOf[PythonUDF] || x.isInstanceOf[SubqueryExpression])
+    }.map(g => If(EqualNullSafe(g, Literal.TrueLiteral), Literal(0L), new XxHash64(columns)))
   }
 
   private def chooseOrder(call: LLMCall, known: Layout, cannotMeasure: Option[String]): FieldOrder = {

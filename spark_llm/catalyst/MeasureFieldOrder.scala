@@ -46,7 +46,7 @@ case class MeasureFieldOrder(session: SparkSession) extends Rule[LogicalPlan] {
       val choice = ChooseExchange.byLeadingFields(LayoutKeys.fields(keys), found.rows, engines, None)
       val by = choice.leading.fold(keys)(keys.take)
       val settled = choice.leading.map(_ =>
-        LLMExchange(by.map(_.expression), choice.partitions, pending = false, exchange.child))
+        exchange.copy(keys = by.map(_.expression), partitions = choice.partitions, pending = false))
       val partitions = settled.fold(exchange.partitions)(_.partitions)
       e.copy(
         layout = layout.copy(order = order, exchange = ExchangeChoice(by.map(_.name), partitions, "measured")),

@@ -6,7 +6,8 @@ import org.apache.spark.sql.SparkSession
 import org.apache.spark.sql.catalyst.expressions._
 import org.apache.spark.sql.classic
 import org.apache.spark.sql.execution._
-import org.apache.spark.sql.execution.adaptive.AdaptiveSparkPlanHelper
+import org.apache.spark.sql.execution.adaptive.{AdaptiveSparkPlanHelper, AQEShuffleReadExec, ShuffleQueryStageExec}
+import org.apache.spark.sql.execution.exchange.ShuffleExchangeLike
 import org.apache.spark.sql.util.QueryExecutionListener
 import org.apache.spark.unsafe.types.UTF8String
 
@@ -82,10 +83,13 @@ object PredicateHistory {
 
     override def onFailure(function: String, query: QueryExecution, error: Exception): Unit = ()
 
-    /** The calls right below a filter, topmost first. */
+    /** The calls below a filter whose rows all reach it, topmost first. */
     private def evaluated(plan: SparkPlan): Seq[LLMEvalExec] = plan match {
       case e: LLMEvalExec => e +: evaluated(e.child)
-      case _: ProjectExec | _: WholeStageCodegenExec | _: InputAdapter => evaluated(plan.children.head)
+      case _: ProjectExec | _: SortExec | _: ShuffleExchangeLike | _: AQEShuffleReadExec | _: LLMProbeExec |
+          _: WholeStageCodegenExec | _: InputAdapter =>
+        evaluated(plan.children.head)
+      case stage: ShuffleQueryStageExec => evaluated(stage.plan)
       case _ => Nil
     }
   }

@@ -15,7 +15,11 @@ object ShareArguments {
     case e @ LLMEval(call, _, _, project @ Project(list, child), _) =>
       val computed = list.collect { case a: Alias if a.name == CallArguments.Name && a.deterministic => a }
       val (below, same) = computed.foldLeft((child, Map.empty[ExprId, Attribute])) { case ((plan, map), alias) =>
-        find(plan, alias.child).fold((plan, map)) { case (exposed, a) => (exposed, map + (alias.exprId -> a)) }
+        alias.child match {
+          // the call right below was given another column already
+          case a: Attribute => (plan, map + (alias.exprId -> a))
+          case e => find(plan, e).fold((plan, map)) { case (exposed, a) => (exposed, map + (alias.exprId -> a)) }
+        }
       }
       if (same.isEmpty) e
       else {

@@ -12,12 +12,7 @@ case class SharedExchange(exchange: LLMExchange, evals: Seq[LLMEval]) {
   /** The exchange, measuring these columns too; None where they do not exist yet. */
   def measuring(columns: Seq[Expression]): Option[LLMExchange] =
     if (!columns.forall(_.references.subsetOf(exchange.child.outputSet))) None
-    else Some(exchange.transformDown {
-      case LLMExchange(keys, n, false, LLMProbe(known, child)) =>
-        val more = columns.filterNot(c => known.exists(_.semanticEquals(c)))
-        LLMExchange(keys, n, pending = false, LLMProbe(known ++ more, child))
-      case LLMExchange(keys, n, false, child) => LLMExchange(keys, n, pending = false, LLMProbe(columns, child))
-    }.asInstanceOf[LLMExchange])
+    else Some(SharedExchange.measuring(exchange, columns))
 
   /** The order of a call in between, if the sort for it serves this call as well. */
   def order(call: LLMCall): Option[FieldOrder] = SharedExchange.adopt(call, evals)
@@ -27,8 +22,21 @@ object SharedExchange {
   def find(e: LLMEval): Option[SharedExchange] = {
     val keys = LayoutKeys(e.call, e.call.fields.indices, Nil).map(_.expression)
     below(e.child).filter { s =>
-      s.evals.nonEmpty && s.exchange.keys.forall(k => keys.exists(_.semanticEquals(k)))
+      s.evals.nonEmpty && s.exchange.keys.forall(k => keys.exists(_.semanticEquals(k))) && spreadAlike(e, s)
     }
+  }
+
+  /** Rows that the other call skips lie anywhere: they may only be rows that this call skips as well. */
+  private def spreadAlike(e: LLMEval, s: SharedExchange): Boolean =
+    s.exchange.spread.isEmpty ||
+      e.guard.exists(g => s.evals.last.guard.exists(_.semanticEquals(g)))
+
+  private def measuring(exchange: LLMExchange, columns: Seq[Expression]): LLMExchange = exchange.child match {
+    case first: LLMExchange if exchange.pending => exchange.copy(child = measuring(first, columns))
+    case LLMProbe(known, child) =>
+      val more = columns.filterNot(c => known.exists(_.semanticEquals(c)))
+      exchange.copy(child = LLMProbe(known ++ more, child))
+    case child => exchange.copy(child = LLMProbe(columns, child))
   }
 
   private def below(plan: LogicalPlan): Option[SharedExchange] = plan match {

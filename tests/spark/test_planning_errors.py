@@ -26,6 +26,8 @@ WRONG = {
     "llm('p', x, first_fields => array('x', 'x'))": ("LLM_INVALID_OPTION", "22023"),
     "llm('p', x, first_fields => array('x'), last_fields => array('X'))": ("LLM_INVALID_OPTION", "22023"),
     "llm('p', x, last_fields => array(x))": ("LLM_OPTION_NOT_CONSTANT", "42K08"),
+    "llm('p', any_order(x, 'y'), first_fields => array('x'))": ("LLM_INVALID_OPTION", "22023"),
+    "llm('p', any_order(x, 'y'), last_fields => array('VALUE'))": ("LLM_INVALID_OPTION", "22023"),
     "any_order(x, x)": ("LLM_MISPLACED_ANY_ORDER", "42601"),
     "llm('p', any_order(x, any_order(x, x)))": ("LLM_MISPLACED_ANY_ORDER", "42601"),
     "concat(any_order(x, x), 'y')": ("LLM_MISPLACED_ANY_ORDER", "42601"),
@@ -122,6 +124,13 @@ def test_explain_needs_no_model_and_asks_nobody(spark, table, conf):
 def test_wrong_field_name_lists_the_fields(spark, table):
     with pytest.raises(AnalysisException, match="out of: x, value"):
         spark.sql("SELECT llm('p', x, 'constant', first_fields => array('y')) FROM t")
+
+
+def test_fields_in_any_order_cannot_be_pinned(spark, table):
+    expected = "not of those in any_order, each once and in one option only, out of: value"
+    with pytest.raises(AnalysisException, match=expected):
+        spark.sql("SELECT llm('p', 'v', any_order(x, concat(x, 'y')), first_fields => array('x')) FROM t")
+    spark.sql("SELECT llm('p', 'v', any_order(x, concat(x, 'y')), first_fields => array('value')) FROM t")
 
 
 def test_describe_any_order(spark, golden):

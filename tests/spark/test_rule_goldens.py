@@ -45,8 +45,26 @@ RULES = {
 }
 
 
+def without_layout(plan):
+    """The layout has a golden of its own (test_explain.py); here it would stand in the way of what the rule did."""
+    lines, cuts = [], []
+    for line in re.sub(r", fieldOrder=\[.*?\] \(.*?\), dedup=.*?, exchange=.*", "", plan).splitlines():
+        node = re.search(r"[+:]- ", line)
+        column = node.start() if node else -1
+        cuts = [cut for cut in cuts if cut < column]
+        if re.search(r"- (LLMExchange|LLMProbe) ", line):
+            cuts.append(column)
+        else:
+            shown = line
+            for cut in reversed(cuts):
+                shown = shown[:cut] + shown[cut + 3 :]
+            lines.append(shown)
+    return "\n".join(lines)
+
+
 def normalized(plan):
     names = {}
+    plan = without_layout(plan)
     plan = re.sub(r"#(\d+)L?", lambda m: "#" + names.setdefault(m.group(1), str(len(names) + 1)), plan)
     return plan.strip()
 
