@@ -85,8 +85,8 @@ case class CallBlock(planned: LLMEvalExec, ran: Option[LLMEvalExec], unused: Boo
       f <- figures
       lead <- expected.flatMap(_.leadTokens)
       one <- f.tokens(lead)
-    } yield s"at most ${count(one * f.questionsAtMost)}, ${count(one)} a question " +
-      s"(${FieldOrder.CatalogStatistics}, 4 characters each)").getOrElse(s"unknown$why")
+    } yield s"about ${count(one * f.questionsAtMost)}, ${count(one)} a question (${FieldOrder.CatalogStatistics})")
+      .getOrElse(s"unknown$why")
     estimate + after { e => count(metric(e, LLMMetrics.PromptTokens).toDouble) }
   }
 
@@ -105,9 +105,13 @@ case class CallBlock(planned: LLMEvalExec, ran: Option[LLMEvalExec], unused: Boo
     def share(order: Seq[Int]): Option[String] = for (f <- known; l <- lead; s <- f.shared(l, order)) yield percent(s)
     val written = call.fields.indices
     val chosen = layout.order.positions
+    val apart = if (layout.byPrefix) "" else ", if one batch had all rows"
     val estimate = (share(written), share(chosen)) match {
-      case (Some(w), Some(_)) if chosen == written => s"$w in written order ${names(written)}, which is kept ($source)"
-      case (Some(w), Some(c)) => s"$w in written order ${names(written)}, $c in chosen order ${names(chosen)} ($source)"
+      case _ if expected.exists(_.rowsStay.isDefined) => "unknown, rows are asked as they come"
+      case (Some(w), Some(_)) if chosen == written =>
+        s"$w in written order ${names(written)}, which is kept$apart ($source)"
+      case (Some(w), Some(c)) =>
+        s"$w in written order ${names(written)}, $c in chosen order ${names(chosen)}$apart ($source)"
       case _ if layout.order.pending =>
         s"unknown, written order ${names(written)} until measured in the exchange when the query runs"
       case _ => s"unknown$why, order ${names(chosen)}"

@@ -25,7 +25,7 @@ object LastExplain {
 
     private def keep(query: QueryExecution): Unit =
       if (PlannedCalls(query.executedPlan).nonEmpty) {
-        texts.put(query.sparkSession, ExplainCalls.text(query.executedPlan))
+        texts.put(query.sparkSession, ExplainCalls.text(query.executedPlan, over = true))
       }
   }
 }
