@@ -39,8 +39,8 @@ object ExplainCalls {
   }
 
   private def basis(conf: SQLConf): String =
-    s"Estimates take a token for 4 characters and fields for independent of each other; different values are counted " +
-      s"to ${math.round(100 * conf.ndvMaxError)} % by ANALYZE TABLE and to 5 % in the exchange."
+    "Estimates take 4 characters for a token and fields for independent; statistics count different values to about " +
+      s"${math.round(100 * conf.ndvMaxError)} %."
 
   /**
    * Names this class to Spark in a session that plans a call, so that the jar alone is enough. Providers that the user

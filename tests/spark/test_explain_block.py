@@ -169,7 +169,8 @@ def test_stream(spark, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "then"), [(None, PROVIDER), ("a.b.Other", f"a.b.Other,{PROVIDER}"), (PROVIDER, PROVIDER), ("", "")]
+    ("given", "then"),
+    [(None, PROVIDER), ("a.b.Other", f"a.b.Other,{PROVIDER}"), (PROVIDER, PROVIDER), ("", "")],
 )
 def test_the_jar_alone_names_the_provider(spark, given, then):
     session = spark.newSession()
