@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 _NODE: Final = "LLMEval"
+_LAST_EXPLAIN: Final = "org.apache.spark.sql.llm.LastExplain"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,24 @@ def of_execution(spark: SparkSession, execution_id: int) -> list[CallMetrics]:
             known = {name: text.get() for name, text in texts.items() if text.isDefined()}
             calls.append(CallMetrics(_NODE, **{n: _number(known.get(n.replace("_", " "))) for n in _COUNTS}))
     return calls
+
+
+def explain_last(spark: SparkSession) -> str:
+    """The section that EXPLAIN prints about calls, for this session's last query that had any, with what it was.
+
+    Same lines as before the run, each with ``-> actual``; see docs/explain.md. Empty before the first such query.
+    Over Spark Connect it is in the server's UI: a query's details, under its plan.
+    """
+    _status_store(spark)  # waits for the listeners
+    session: Any = spark
+    java_session = session._jsparkSession  # noqa: SLF001  no public way in PySpark
+    # by Java's reflection: py4j cannot see classes of a jar that was added to a running session
+    found = java_session.sharedState().jarClassLoader().loadClass(_LAST_EXPLAIN)
+    method = next(method for method in found.getMethods() if method.getName() == "text")
+    gateway: Any = spark.sparkContext._gateway  # noqa: SLF001
+    arguments = gateway.new_array(gateway.jvm.java.lang.Object, 1)
+    arguments[0] = java_session
+    return str(method.invoke(None, arguments))
 
 
 def total(calls: list[CallMetrics]) -> CallMetrics:

@@ -54,7 +54,7 @@ object CatalogEstimates {
     case _ => None
   }
 
-  private def statistics(leaf: LogicalPlan): Option[Statistics] = leaf match {
+  private[llm] def statistics(leaf: LogicalPlan): Option[Statistics] = leaf match {
     case r: LogicalRelation => r.catalogTable.flatMap(_.stats).map(_.toPlanStats(r.output, planStatsEnabled = true))
     case h: HiveTableRelation => h.tableMeta.stats.map(_.toPlanStats(h.output, planStatsEnabled = true))
     case l => Some(l.stats)

@@ -98,12 +98,18 @@ case class LLMCall(
   override def dataType: DataType =
     if (options.onError == LLMOptions.Struct) LLMCall.structOf(options.returnType) else options.returnType
 
-  override def toString: String = {
+  /** As it is written, but fields by their names only. */
+  def written: String = text(fieldNames, ids = false)
+
+  override def toString: String =
+    text(fieldNames.zip(fields).map { case (name, field) => s"$name=$field" }, ids = true)
+
+  private def text(named: Seq[String], ids: Boolean): String = {
     val shown = instruction match {
       case Literal(s: UTF8String, _: StringType) => LLMCall.shorten(s.toString)
+      case a: Attribute if !ids => a.name
       case other => other.toString
     }
-    val named = fieldNames.zip(fields).map { case (name, field) => s"$name=$field" }
     ((shown +: grouped(named)) ++ options.written).mkString(s"$prettyName(", ", ", ")")
   }
 

@@ -37,6 +37,7 @@ object LLMConf {
   val MoveFilters = "spark.llm.moveFilters.enabled"
   val ShareCalls = "spark.llm.shareCalls.enabled"
   val Dedup = "spark.llm.dedup.enabled"
+  val MaxAnswer = "spark.llm.maxAnswerLen"
 
   def moveFilters: Boolean = boolean(MoveFilters)
   def shareCalls: Boolean = boolean(ShareCalls)

@@ -34,7 +34,8 @@ case class LayOutCalls(session: SparkSession) {
 
   private def place(e: LLMEval, limited: Boolean): LogicalPlan = {
     val (estimates, rows) = CatalogEstimates(e.call, e.child)
-    val known = Layout(FieldOrder(Nil, ""), ExchangeChoice.none(""), Dedup.Task, estimates = estimates, rows = rows)
+    val bare = Layout(FieldOrder(Nil, ""), ExchangeChoice.none(""), Dedup.Task, estimates = estimates, rows = rows)
+    val known = bare.copy(expected = Some(Expected(e, bare)))
     WithoutExchange.reason(e, limited) match {
       case Some(reason) =>
         e.copy(layout = known.copy(

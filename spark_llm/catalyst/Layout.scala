@@ -11,6 +11,7 @@ package org.apache.spark.sql.llm
  * @param byPrefix  the sort follows the field order; else only equal tuples stand together
  * @param estimates what is known about the fields, in written order; None where nothing is
  * @param rows      rows that reach the call, where known
+ * @param expected  what EXPLAIN says about the call; stays when measured values replace `estimates` and `rows`
  */
 case class Layout(
     order: FieldOrder,
@@ -19,7 +20,8 @@ case class Layout(
     sorted: Boolean = false,
     byPrefix: Boolean = false,
     estimates: Seq[Option[FieldEstimate]] = Nil,
-    rows: Option[Double] = None) {
+    rows: Option[Double] = None,
+    expected: Option[Expected] = None) {
 
   def decided: Boolean = this ne Layout.Undecided
 
