@@ -74,9 +74,10 @@ def of_execution(spark: SparkSession, execution_id: int) -> list[CallMetrics]:
 
 
 def explain_last(spark: SparkSession) -> str:
-    """The section that EXPLAIN prints about calls, for this session's last query that had any, with what it was.
+    """EXPLAIN's section about calls, for this session's last query that had any, with actual figures.
 
-    Same lines as before the run, each with ``-> actual``; see docs/explain.md. Empty before the first such query.
+    The same lines as before the run, with ``-> actual``; see docs/explain.md. Empty before the first such
+    query.
     Over Spark Connect it is in the server's UI: a query's details, under its plan.
     """
     _status_store(spark)  # waits for the listeners
