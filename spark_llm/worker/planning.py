@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("spark_llm.worker")
 _CHARS_PER_TOKEN: Final = 4
+# Little to share, and the first query on a machine need not wait for the solver's compiler.
+_FEW_QUESTIONS: Final = 32
 _INSTRUCTION_COLUMN: Final = "instruction"
 _NO_SOLVER: Final = (
     "rows are sorted in the field order of the plan, without the solver, which cannot be loaded (%s): "
@@ -118,7 +120,8 @@ class WindowPlanner:
     def order_rows(self, questions: Sequence[Question], block_tokens: int) -> RowPlan | None:
         """Returns the depth-first plan; None when nothing can be shared."""
         fixed = self._policy == "fixed" and self._has_fixed_order()
-        solve = None if fixed or not self._fields_move else self._solver()
+        few = self._order_table is None and len(questions) < _FEW_QUESTIONS
+        solve = None if fixed or few or not self._fields_move else self._solver()
         if solve is None:
             return sorted_by(questions, self._layout.field_order)
         names = self._columns()
