@@ -26,6 +26,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -82,7 +83,7 @@ def main() -> None:
         "--cache", type=int, default=16_384, help="tokens the KV cache holds (default 16,384)"
     )
     parser.add_argument("--model", type=Path, help="model folder (default: a random one, made here)")
-    parser.add_argument("--hidden-size", type=int, default=512, help="of the random model (default 512)")
+    parser.add_argument("--hidden-size", type=int, default=384, help="of the random model (default 384)")
     parser.add_argument("--layers", type=int, default=8, help="of the random model (default 8)")
     parser.add_argument("--seed", type=int, default=7, help="of the sample and of the model")
     options = parser.parse_args()
@@ -138,30 +139,38 @@ class Bench:
 
     def __init__(self, options: argparse.Namespace, tables: dict[str, pa.Table], folder: Path) -> None:
         self._options, self._tables, self._folder = options, tables, folder
-        self._fake = options.engine == "fake"
+        self._fake = True
         self._engine: Any = None
         self._pid = self._resets = 0
 
     def run(self, queries: list[Query]) -> list[dict[str, Any]]:
-        """Returns the lines of all queries."""
+        """Returns the lines of all queries; the file is written after each."""
+        same = {query: self._same_questions(query) for query in self._with_session(queries, fake=True)}
+        lines: list[dict[str, Any]] = []
+        for query in self._with_session(queries, fake=self._options.engine == "fake"):
+            began = time.monotonic()
+            found = self.measure(query, same[query])
+            lines += found
+            took = time.monotonic() - began
+            print(f"queries: {query.kind}, {query.table}: {took:.0f} s", file=sys.stderr, flush=True)
+            for line in found:
+                print("   ", json.dumps(line), file=sys.stderr, flush=True)
+            if self._options.json:
+                harness.write(lines, gates(lines), self._options.json)
+        return lines
+
+    def _with_session(self, queries: list[Query], *, fake: bool) -> Iterator[Query]:
+        """Yields the queries while a session of the engine is open."""
+        self._fake = fake
         self._spark = engine_path.session(**self._conf())
         try:
             for name, table in self._tables.items():
                 path = self._folder / f"sample_{name}.parquet"
                 pq.write_table(table, path)
                 self._spark.read.parquet(str(path)).createOrReplaceTempView(name)
-            if not self._fake:
+            if not fake:
                 self._reach_engine({call.max_tokens for query in queries for call in query.calls})
-            lines: list[dict[str, Any]] = []
-            for query in queries:
-                began = time.monotonic()
-                found = self.measure(query)
-                lines += found
-                took = time.monotonic() - began
-                print(f"queries: {query.kind}, {query.table}: {took:.0f} s", file=sys.stderr, flush=True)
-                for line in found:
-                    print("   ", json.dumps(line), file=sys.stderr, flush=True)
-            return lines
+            yield from queries
         finally:
             self._spark.stop()
 
@@ -209,12 +218,11 @@ class Bench:
     def _conf_of_session(self) -> dict[str, str]:
         return {str(key): str(value) for key, value in self._spark.sparkContext.getConf().getAll()}
 
-    def measure(self, query: Query) -> list[dict[str, Any]]:
+    def measure(self, query: Query, same: dict[str, bool]) -> list[dict[str, Any]]:
         """Returns the lines of a query, one per variant, best round each."""
         table = self._tables[query.table]
         columns = [name for name in table.column_names if name != "row_id"]
         limits = bounds(query, table.select(columns))
-        same = self._same_questions(query, columns)
         best: dict[str, dict[str, Any]] = {}
         for _ in range(self._options.rounds):
             for name, settings in VARIANTS.items():
@@ -292,24 +300,20 @@ class Bench:
         fields = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    def _same_questions(self, query: Query, columns: list[str]) -> dict[str, bool]:
+    def _same_questions(self, query: Query) -> dict[str, bool]:
         """Whether each variant asks for the same fields of the same rows: the fake engine echoes them."""
+        columns = [name for name in self._tables[query.table].column_names if name != "row_id"]
         asked = [call.sql(columns, instruction=f"ECHO {call.instruction}") for call in query.calls]
         words = ", ".join(f"{each} AS a{at}" for at, each in enumerate(asked))
-        kind = self._spark.conf.get("spark.llm.engine.kind", "vllm")
-        self._spark.conf.set("spark.llm.engine.kind", "fake")
-        try:
-            found = {}
-            for name, settings in VARIANTS.items():
-                self._set(settings)
-                rows = self._spark.sql(f"SELECT row_id, {words} FROM {query.table}").collect()
-                found[name] = Counter(
-                    (row[0], at, _canonical(row[1 + at], call.any_order))
-                    for row in rows
-                    for at, call in enumerate(query.calls)
-                )
-        finally:
-            self._spark.conf.set("spark.llm.engine.kind", kind)
+        found = {}
+        for name, settings in VARIANTS.items():
+            self._set(settings)
+            rows = self._spark.sql(f"SELECT row_id, {words} FROM {query.table}").collect()
+            found[name] = Counter(
+                (row[0], at, _canonical(row[1 + at], call.any_order))
+                for row in rows
+                for at, call in enumerate(query.calls)
+            )
         return {name: asked_for == found[WRITTEN] for name, asked_for in found.items()}
 
 

@@ -1,18 +1,21 @@
 """Does the cost of a row stay flat from 10^4 to 10^7 rows, and the memory of a Python worker bounded?
 
-Generated narrow rows go through `llm()` in Spark, local[2], to the fake engine, which answers at once; what is
-left is Spark, Arrow, the shuffle, deduplication, planning and rendering. Every size runs twice: all rows
-distinct, and 90 % of them duplicates of others. Microseconds per row are wall time over rows, the best of some
-runs. Each case has a session of its own, and with it fresh Python workers.
+Generated narrow rows go through `llm()` in Spark, local[2], to the fake engine, which answers at once; what
+is left is Spark, Arrow, the shuffle, deduplication, planning and rendering. Every size runs twice: all rows
+distinct, and 90 % of them duplicates of others. Microseconds per row are wall time over rows, the best of
+some runs; `cpu_us_per_row` is the processor time of the JVM and its Python workers instead, which other work on
+the machine does not add to. A short query before it takes what a session costs once. Each case has a session of its own, and with it fresh Python workers.
 
-Memory: a thread looks ten times a second at the children of the JVM in /proc. `worker_peak_mib` is the largest
-VmHWM of any Python worker, the kernel's own record of the most resident memory that process ever had, so no
-peak falls between two looks. The JVM's heap is fixed; `jvm_peak_mib` is its VmHWM, which includes earlier cases.
+Memory: a thread looks ten times a second at the children of the JVM in /proc. `worker_peak_mib` is the
+largest VmHWM of any Python worker, the kernel's own record of the most resident memory that process ever
+had, so no peak falls between two looks. The JVM's heap is fixed; `jvm_peak_mib` is its VmHWM, which includes
+earlier cases.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import threading
 import time
 from pathlib import Path
@@ -27,6 +30,7 @@ FLAT_FROM_ROWS: Final = 100_000
 FLAT_RATIO: Final = 1.5
 GROWTH_RATIO: Final = 1.5
 LOOK_EVERY_S: Final = 0.1
+QUERY: Final = "SELECT count(a) FROM (SELECT llm('Is it there?', item, shelf) AS a FROM generated)"
 
 
 def main() -> None:
@@ -54,6 +58,8 @@ def main() -> None:
 
 def measure(count: int, kind: str, options: argparse.Namespace) -> dict[str, Any]:
     """Returns the line of one case."""
+    from pyspark import SparkContext
+
     from spark_llm import metrics
 
     spark = engine_path.session(**{"spark.llm.engine.kind": "fake", "spark.driver.memory": options.heap})
@@ -62,12 +68,16 @@ def measure(count: int, kind: str, options: argparse.Namespace) -> dict[str, Any
         spark.range(0, count, 1, options.partitions).selectExpr(
             f"concat('item ', {number}) AS item", f"concat('shelf ', ({number}) % 100) AS shelf"
         ).createOrReplaceTempView("generated")
+        gateway = SparkContext._gateway
+        assert gateway is not None
+        jvm = int(gateway.jvm.java.lang.ProcessHandle.current().pid())
         # Imports and compiled kernels belong to the session, not to the rows.
         spark.sql(
             "SELECT llm('Is it there?', item, shelf) FROM (SELECT * FROM generated LIMIT 2000)"
         ).collect()
         seconds: list[float] = []
-        with PeakMemory() as memory:
+        cpu_s: list[float] = []
+        with PeakMemory(jvm) as memory:
             while len(seconds) < 3 and (not seconds or seconds[-1] < options.long_s / 3):
                 began = time.monotonic()
                 spark.sql(
@@ -81,15 +91,21 @@ def measure(count: int, kind: str, options: argparse.Namespace) -> dict[str, Any
         "case": kind, "rows": count, "requests": cost.requests,
         "cached_share": cost.cached_prompt_tokens / max(1, cost.prompt_tokens),
         "wall_s": min(seconds), "us_per_row": 1e6 * min(seconds) / count,
+        "cpu_us_per_row": 1e6 * min(cpu_s) / count,
         "worker_peak_mib": memory.worker_bytes / 2**20, "workers": len(memory.workers),
         "jvm_peak_mib": memory.jvm_bytes / 2**20,
     }  # fmt: skip
 
 
 class PeakMemory:
-    """Largest VmHWM of this process's JVM and of the JVM's Python workers, while it is open."""
+    """Largest VmHWM of a JVM and of its Python workers, while it is open.
 
-    def __init__(self) -> None:
+    Args:
+        jvm: process id.
+    """
+
+    def __init__(self, jvm: int) -> None:
+        self._jvm = jvm
         self.worker_bytes = self.jvm_bytes = 0
         self.workers: set[int] = set()
         self._stop = threading.Event()
@@ -111,20 +127,29 @@ class PeakMemory:
             self._look()
 
     def _look(self) -> None:
-        from pyspark import SparkContext
+        self.jvm_bytes = max(self.jvm_bytes, peak_bytes(self._jvm))
+        for worker in workers_of(self._jvm):
+            if found := peak_bytes(worker):
+                self.workers.add(worker)
+                self.worker_bytes = max(self.worker_bytes, found)
 
-        gateway = SparkContext._gateway
-        if gateway is None:
-            return
-        jvm = int(gateway.jvm.java.lang.ProcessHandle.current().pid()) if not self.jvm_bytes else self._jvm
-        self._jvm = jvm
-        self.jvm_bytes = max(self.jvm_bytes, peak_bytes(jvm))
-        for daemon in children(jvm):
-            for worker in children(daemon):
-                found = peak_bytes(worker)
-                if found:
-                    self.workers.add(worker)
-                    self.worker_bytes = max(self.worker_bytes, found)
+
+def workers_of(jvm: int) -> list[int]:
+    """Returns the Python workers: the children of the JVM's daemon."""
+    return [worker for daemon in children(jvm) for worker in children(daemon)]
+
+
+def cpu_of(jvm: int) -> float:
+    """Returns the processor seconds of the JVM and its Python workers so far."""
+    return sum(_cpu_s(pid) for pid in (jvm, *children(jvm), *workers_of(jvm)))
+
+
+def _cpu_s(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def children(pid: int) -> list[int]:
@@ -158,6 +183,10 @@ def gates(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
         if len(flat) > 1:
             costs = [row["us_per_row"] for row in flat]
             found[f"us_per_row_worst_over_best_{name}"] = harness.gate(
+                max(costs) / min(costs), FLAT_RATIO, at_least=False
+            )
+            costs = [row["cpu_us_per_row"] for row in flat]
+            found[f"cpu_us_per_row_worst_over_best_{name}"] = harness.gate(
                 max(costs) / min(costs), FLAT_RATIO, at_least=False
             )
             found[f"worker_memory_largest_over_smallest_{name}"] = harness.gate(
