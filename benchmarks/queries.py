@@ -1,15 +1,15 @@
 """What do the paper's kinds of query cost? Naive, prefix cache with the written order, and the plug-in.
 
-    naive           a pandas UDF that asks row by row (spark_llm.demo.plain_udf), on the first rows of the table;
-                    its seconds are scaled up to all rows
+    naive           a pandas UDF that asks row by row (spark_llm.demo.plain_udf), on the first rows of the
+                    table; its seconds are scaled up to all rows
     written order   the plug-in with row order, field order and equal rows as they are; prefix cache on
     ours, no dedup  the plug-in's defaults, but equal questions are asked as often as they come
     ours            the plug-in's defaults
 
-Seconds are by the engine's own clock: from the arrival of the first request to the end of the last answer, the
-prefix cache being empty at the start. `engine_cpu_s` is the processor time of the engine's process. The fake
-engine has no clock; seconds are those of the query then, and its cache holds as much as the real one's. The variants of a
-query run one after the other, so what else the machine does meets all of them.
+Seconds are by the engine's own clock: from the arrival of the first request to the end of the last answer,
+the prefix cache being empty at the start. `engine_cpu_s` is the processor time of the engine's process, to
+which other work on the machine adds nothing. The fake engine has no clock; seconds are those of the query
+then. The variants of a query run one after the other, so what else the machine does meets all of them.
 
 Per query, before anything runs, `bound_times` says how many times fewer tokens are left to compute than in the
 written order if all is shared that the thorough planner can share with an unlimited cache; `cell_bound_times`
@@ -234,11 +234,15 @@ class Bench:
         if not self._fake and self._options.plain_rows:
             lines.append(self._naive(query, columns, table.num_rows))
         base = best[WRITTEN]["engine_s"]
-        for line in lines:
-            line["times_faster"] = base / line["engine_s"]
-            line["same_questions"] = same.get(line["variant"])
-            line |= limits
-        return lines
+        return [
+            {
+                **line,
+                "times_faster": base / line["engine_s"],
+                "same_questions": same.get(line["variant"]),
+                **limits,
+            }
+            for line in lines
+        ]
 
     def _set(self, settings: dict[str, str]) -> None:
         for key in CHANGED:
@@ -277,7 +281,8 @@ class Bench:
         wall, clock, scale = time.monotonic() - began, self._clock(), rows / count
         return {
             "query": query.kind, "table": query.table, "variant": NAIVE, "rows": rows, "asked_rows": count,
-            "requests": round(clock["requests"] * scale), "prompt_tokens": round(clock["prompt_tokens"] * scale),
+            "requests": round(clock["requests"] * scale),
+            "prompt_tokens": round(clock["prompt_tokens"] * scale),
             "generated_tokens": round(clock["generated_tokens"] * scale), "engine_s": clock["span_s"] * scale,
             "engine_cpu_s": (self._cpu_s() - cpu) * scale, "wall_s": wall * scale,
         }  # fmt: skip

@@ -7,8 +7,8 @@
     T4 aggregate    avg of a score                          review and film
     T5 retrieval    one, in SELECT                          question and retrieved passages
 
-Source: "Optimizing LLM Queries in Relational Data Analytics Workloads", arXiv 2403.05821, section 6.1. A model
-with random weights passes no filter of the paper's words, so T3 lets pass the answers whose hash is even.
+Source: "Optimizing LLM Queries in Relational Data Analytics Workloads", arXiv 2403.05821, section 6.1. A model with
+random weights passes no filter of the paper's words, so T3 lets pass the answers whose hash is even.
 """
 
 from __future__ import annotations
@@ -96,8 +96,8 @@ _SUITABLE: Final = "Is the film suitable for children? Answer ONLY with 'Yes' or
 _PASSAGES: Final = tuple(f"context{at}" for at in range(1, 6))
 _EVIDENCE: Final = tuple(f"evidence{at}" for at in range(1, 5))
 _SUPPORTS: Final = (
-    "You are given pieces of evidence and a claim. Answer SUPPORTS if they support it, REFUTES if they refute "
-    "it, or NOT ENOUGH INFO if there is not enough in them."
+    "You are given pieces of evidence and a claim. Answer SUPPORTS if they support it, REFUTES if they "
+    "refute it, or NOT ENOUGH INFO if there is not enough in them."
 )
 _ANSWER: Final = "Given a question and the passages that were retrieved for it, answer the question."
 _LIKED: Final = "Given a review and what the film is about, name the qualities that led to a good rating."
