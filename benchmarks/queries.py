@@ -192,6 +192,7 @@ class Bench:
         shape = json.loads((model / "config.json").read_text())
         per_token = 2 * 4 * shape["num_hidden_layers"] * shape["num_key_value_heads"] * shape["head_dim"]
         return {
+            "spark.llm.engine.kind": "vllm",  # the session before had the fake one
             "spark.llm.model": str(model),
             # This processor family multiplies bfloat16 70 times slower than float32.
             "spark.llm.engine.dtype": "float32",

@@ -2,9 +2,10 @@
 
 Generated narrow rows go through `llm()` in Spark, local[2], to the fake engine, which answers at once; what
 is left is Spark, Arrow, the shuffle, deduplication, planning and rendering. Every size runs twice: all rows
-distinct, and 90 % of them duplicates of others. Microseconds per row are wall time over rows, the best of
-some runs; `cpu_us_per_row` is the processor time of the JVM and its Python workers instead, which other work on
-the machine does not add to. A short query before it takes what a session costs once. Each case has a session of its own, and with it fresh Python workers.
+distinct, and 90 % of them duplicates of others. Each case has a session of its own, and with it fresh Python
+workers; a short query before it takes what a session costs once. Microseconds per row are wall time over
+rows, the best of some runs; `cpu_us_per_row` is the processor time of the JVM and its Python workers instead,
+to which other work on the machine adds little.
 
 Memory: a thread looks ten times a second at the children of the JVM in /proc. `worker_peak_mib` is the
 largest VmHWM of any Python worker, the kernel's own record of the most resident memory that process ever
