@@ -11,8 +11,8 @@ the prefix cache being empty at the start. `engine_cpu_s` is the processor time 
 which other work on the machine adds nothing. The fake engine has no clock; seconds are those of the query
 then. The variants of a query run one after the other, so what else the machine does meets all of them.
 
-Per query, before anything runs, `bound_times` says how many times fewer tokens are left to compute than in the
-written order if all is shared that the thorough planner can share with an unlimited cache; `cell_bound_times`
+Per query, before anything runs, `bound_times` says how many times fewer tokens are left to compute than in
+the written order if all is shared that the thorough planner can share with an unlimited cache; `cell_bound_times`
 that no order of fields and rows can beat whatever the planner (see bound.py). Rows are whole groups of the
 table, in the table's order; see query_kinds.sample.
 """
@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 import time
@@ -37,6 +36,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import query_kinds
 import random_model
+import scale
 from query_kinds import Query
 from scorer import RuleTokenizer
 
@@ -279,13 +279,13 @@ class Bench:
         cpu = self._reset()
         began = time.monotonic()
         self._spark.sql(query.sql(columns, "some_rows", plain=True)).collect()
-        wall, clock, scale = time.monotonic() - began, self._clock(), rows / count
+        wall, clock, factor = time.monotonic() - began, self._clock(), rows / count
         return {
             "query": query.kind, "table": query.table, "variant": NAIVE, "rows": rows, "asked_rows": count,
-            "requests": round(clock["requests"] * scale),
-            "prompt_tokens": round(clock["prompt_tokens"] * scale),
-            "generated_tokens": round(clock["generated_tokens"] * scale), "engine_s": clock["span_s"] * scale,
-            "engine_cpu_s": (self._cpu_s() - cpu) * scale, "wall_s": wall * scale,
+            "requests": round(clock["requests"] * factor),
+            "prompt_tokens": round(clock["prompt_tokens"] * factor),
+            "generated_tokens": round(clock["generated_tokens"] * factor), "engine_s": clock["span_s"] * factor,
+            "engine_cpu_s": (self._cpu_s() - cpu) * factor, "wall_s": wall * factor,
         }  # fmt: skip
 
     def _reset(self) -> float:
@@ -303,8 +303,13 @@ class Bench:
         return found
 
     def _cpu_s(self) -> float:
-        fields = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """Processor seconds so far of the engine's process and all below it."""
+        found, left = 0.0, [self._pid]
+        while left:
+            pid = left.pop()
+            found += scale.cpu_s(pid)
+            left += scale.children(pid)
+        return found
 
     def _same_questions(self, query: Query) -> dict[str, bool]:
         """Whether each variant asks for the same fields of the same rows: the fake engine echoes them."""

@@ -7,8 +7,8 @@
     T4 aggregate    avg of a score                          review and film
     T5 retrieval    one, in SELECT                          question and retrieved passages
 
-Source: "Optimizing LLM Queries in Relational Data Analytics Workloads", arXiv 2403.05821, section 6.1. A model with
-random weights passes no filter of the paper's words, so T3 lets pass the answers whose hash is even.
+Source: "Optimizing LLM Queries in Relational Data Analytics Workloads", arXiv 2403.05821, section 6.1. A
+model with random weights passes no filter of the paper's words, so T3 lets pass the answers whose hash is even.
 """
 
 from __future__ import annotations

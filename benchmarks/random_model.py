@@ -1,4 +1,4 @@
-"""A model of the demo's shape, made larger, whose prefill costs something: random weights, real text's tokens.
+"""A model of the demo's shape, made larger so that prefill costs something: random weights, real tokens.
 
 What it answers means nothing; what it costs to ask is that of a trained model of the same size.
 """

@@ -49,11 +49,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7, help="not used: rows are numbered")
     parser.add_argument("--data", type=Path, help="not used: rows are generated")
     options = parser.parse_args()
-    rows = [
-        measure(count, kind, options)
-        for count in sorted(int(size) for size in options.sizes.split(","))
-        for kind in (DISTINCT, DUPLICATES)
-    ]
+    rows: list[dict[str, Any]] = []
+    for count in sorted(int(size) for size in options.sizes.split(",")):
+        for kind in (DISTINCT, DUPLICATES):
+            rows.append(measure(count, kind, options))
+            if options.json:
+                harness.write(rows, gates(rows), options.json)
     harness.report(rows, gates(rows), options.json)
 
 
@@ -77,7 +78,7 @@ def measure(count: int, kind: str, options: argparse.Namespace) -> dict[str, Any
             "SELECT llm('Is it there?', item, shelf) FROM (SELECT * FROM generated LIMIT 2000)"
         ).collect()
         seconds: list[float] = []
-        cpu_s: list[float] = []
+        used_s: list[float] = []
         with PeakMemory(jvm) as memory:
             while len(seconds) < 3 and (not seconds or seconds[-1] < options.long_s / 3):
                 began = time.monotonic()
@@ -92,7 +93,7 @@ def measure(count: int, kind: str, options: argparse.Namespace) -> dict[str, Any
         "case": kind, "rows": count, "requests": cost.requests,
         "cached_share": cost.cached_prompt_tokens / max(1, cost.prompt_tokens),
         "wall_s": min(seconds), "us_per_row": 1e6 * min(seconds) / count,
-        "cpu_us_per_row": 1e6 * min(cpu_s) / count,
+        "cpu_us_per_row": 1e6 * min(used_s) / count,
         "worker_peak_mib": memory.worker_bytes / 2**20, "workers": len(memory.workers),
         "jvm_peak_mib": memory.jvm_bytes / 2**20,
     }  # fmt: skip
@@ -142,10 +143,11 @@ def workers_of(jvm: int) -> list[int]:
 
 def cpu_of(jvm: int) -> float:
     """Returns the processor seconds of the JVM and its Python workers so far."""
-    return sum(_cpu_s(pid) for pid in (jvm, *children(jvm), *workers_of(jvm)))
+    return sum(cpu_s(pid) for pid in (jvm, *children(jvm), *workers_of(jvm)))
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_s(pid: int) -> float:
+    """Returns the processor seconds of a process so far; 0 when it is gone."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
