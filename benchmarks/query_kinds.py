@@ -8,7 +8,7 @@
     T5 retrieval    one, in SELECT                          question and retrieved passages
 
 Source: "Optimizing LLM Queries in Relational Data Analytics Workloads", arXiv 2403.05821, section 6.1. A
-model with random weights passes no filter of the paper's words, so T3 lets pass the answers whose hash is even.
+model with random weights passes no filter of the paper's words, so T3 takes the answers whose hash is even.
 """
 
 from __future__ import annotations
