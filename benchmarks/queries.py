@@ -12,9 +12,9 @@ which other work on the machine adds nothing. The fake engine has no clock; seco
 then. The variants of a query run one after the other, so what else the machine does meets all of them.
 
 Per query, before anything runs, `bound_times` says how many times fewer tokens are left to compute than in
-the written order if all is shared that the thorough planner can share with an unlimited cache; `cell_bound_times`
-that no order of fields and rows can beat whatever the planner (see bound.py). Rows are whole groups of the
-table, in the table's order; see query_kinds.sample.
+the written order if all is shared that the thorough planner can share with an unlimited cache;
+`cell_bound_times` that no order of fields and rows can beat whatever the planner (see bound.py). Rows are whole
+groups of the table, in the table's order; see query_kinds.sample.
 """
 
 from __future__ import annotations
@@ -284,7 +284,8 @@ class Bench:
             "query": query.kind, "table": query.table, "variant": NAIVE, "rows": rows, "asked_rows": count,
             "requests": round(clock["requests"] * factor),
             "prompt_tokens": round(clock["prompt_tokens"] * factor),
-            "generated_tokens": round(clock["generated_tokens"] * factor), "engine_s": clock["span_s"] * factor,
+            "generated_tokens": round(clock["generated_tokens"] * factor),
+            "engine_s": clock["span_s"] * factor,
             "engine_cpu_s": (self._cpu_s() - cpu) * factor, "wall_s": wall * factor,
         }  # fmt: skip
 
