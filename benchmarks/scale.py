@@ -81,11 +81,10 @@ def measure(count: int, kind: str, options: argparse.Namespace) -> dict[str, Any
         used_s: list[float] = []
         with PeakMemory(jvm) as memory:
             while len(seconds) < 3 and (not seconds or seconds[-1] < options.long_s / 3):
-                began = time.monotonic()
-                spark.sql(
-                    "SELECT count(a) FROM (SELECT llm('Is it there?', item, shelf) AS a FROM generated)"
-                ).collect()
+                began, before = time.monotonic(), cpu_of(jvm)
+                spark.sql(QUERY).collect()
                 seconds.append(time.monotonic() - began)
+                used_s.append(cpu_of(jvm) - before)
         cost = metrics.total(metrics.last_query(spark))
     finally:
         spark.stop()
