@@ -13,8 +13,8 @@ then. The variants of a query run one after the other, so what else the machine 
 
 Per query, before anything runs, `bound_times` says how many times fewer tokens are left to compute than in
 the written order if all is shared that the thorough planner can share with an unlimited cache;
-`cell_bound_times` that no order of fields and rows can beat whatever the planner (see bound.py). Rows are whole
-groups of the table, in the table's order; see query_kinds.sample.
+`cell_bound_times` that no order of fields and rows can beat whatever the planner (see bound.py). Rows are
+whole groups of the table, in the table's order; see query_kinds.sample.
 """
 
 from __future__ import annotations
