@@ -55,11 +55,11 @@ def test_the_bound_tells_what_can_be_shared(movies):
 
     query = next(q for q in QUERIES if q.kind.startswith("T2") and q.table == "movies")
     shared = pq.read_table(movies / "movies.parquet")
-    assert queries.bounds(query, shared)["bound_times"] > 2
+    assert queries.bounds(query, shared, 9000, 10_000, 16)["bound_times"] > 2
     unique = pa.table(
         {name: [f"{name} {'x' * 40} {at} " * 9 for at in range(60)] for name in shared.column_names}
     )
-    alone = queries.bounds(query, unique)
+    alone = queries.bounds(query, unique, 9000, 10_000, 16)
     assert alone["bound_times"] < 1.2
     assert alone["cell_bound_times"] < 1.2
 
