@@ -102,10 +102,11 @@ def test_queries_with_the_fake_engine(movies, tmp_path):
 @pytest.mark.spark
 def test_scale_with_few_rows(tmp_path):
     file = tmp_path / "found.json"
-    run("scale.py", "--sizes", "500,1000", "--json", file)
+    run("scale.py", "--sizes", "1000", "--json", file)
     content = json.loads(file.read_text())
     assert [(row["rows"], row["requests"]) for row in content["rows"]] == [
-        (500, 500), (500, 50), (1000, 1000), (1000, 100),
-    ]  # fmt: skip
+        (1000, 1000),
+        (1000, 100),
+    ]
     assert all(row["worker_peak_mib"] > 20 and row["cpu_us_per_row"] > 0 for row in content["rows"])
     assert content["gates"]["requests_over_distinct_rows_duplicates"]["ok"]
