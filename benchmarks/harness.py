@@ -59,9 +59,14 @@ def report(rows: list[dict[str, Any]], gates: dict[str, dict[str, Any]], file: P
     for name, g in gates.items():
         print(f"{'ok  ' if g['ok'] else 'MISS'}  {name}: {g['value']:.4g} (target {g['target']:g})")
     if file is not None:
-        content = {"machine": machine(), "commit": commit(), "rows": rows, "gates": gates}
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(content, indent=1) + "\n")
+        write(rows, gates, file)
+
+
+def write(rows: list[dict[str, Any]], gates: dict[str, dict[str, Any]], file: Path) -> None:
+    """Writes rows and gates; long benchmarks do so after each step, so that a break loses one step only."""
+    content = {"machine": machine(), "commit": commit(), "rows": rows, "gates": gates}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(content, indent=1) + "\n")
 
 
 def _cell(value: Any) -> str:

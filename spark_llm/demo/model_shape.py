@@ -10,24 +10,28 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 
-def new_model(tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
+def new_model(
+    tokenizer: PreTrainedTokenizerFast, *, hidden_size: int = 256, layers: int = 4
+) -> Qwen3ForCausalLM:
     """Create a model with random weights (seed PyTorch first).
 
     Args:
         tokenizer: Gives the vocabulary size and the ids of the special tokens.
+        hidden_size: A multiple of 64, the width of a head.
+        layers: Transformer blocks.
 
     Returns:
-        A Qwen3 model of about 3.1 million parameters in float32.
+        A Qwen3 model in float32; of about 3.1 million parameters in the demo's shape.
     """
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
     config = Qwen3Config(
         vocab_size=len(tokenizer),
-        hidden_size=256,
-        num_hidden_layers=4,
-        intermediate_size=512,
-        num_attention_heads=4,
-        num_key_value_heads=4,
+        hidden_size=hidden_size,
+        num_hidden_layers=layers,
+        intermediate_size=2 * hidden_size,
+        num_attention_heads=hidden_size // 64,
+        num_key_value_heads=hidden_size // 64,
         head_dim=64,
         rms_norm_eps=1e-6,
         tie_word_embeddings=True,

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 
 def register(
-    spark: SparkSession, conf: Mapping[str, str], environ: Mapping[str, str], name: str = "plain"
+    spark: SparkSession,
+    conf: Mapping[str, str],
+    environ: Mapping[str, str],
+    name: str = "plain",
+    max_tokens: int = 256,
 ) -> None:
     """Registers ``plain(instruction, to_json(struct(fields)))`` → STRING.
 
@@ -25,6 +29,7 @@ def register(
         conf: spark.llm.* entries that say which engine is asked.
         environ: what the plug-in would put into a worker's environment: the address of a local engine.
         name: of the SQL function.
+        max_tokens: longest answer.
     """
     import pandas as pd
     from pyspark.sql.pandas.functions import pandas_udf
@@ -38,7 +43,11 @@ def register(
 
         client = open_client(settings, address)
         sampling = Sampling(
-            model=settings.get("spark.llm.model"), temperature=0.0, max_tokens=256, seed=None, constraint=None
+            model=settings.get("spark.llm.model"),
+            temperature=0.0,
+            max_tokens=max_tokens,
+            seed=None,
+            constraint=None,
         )
 
         def ask(question: str | None, fields: str | None) -> str | None:
