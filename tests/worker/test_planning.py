@@ -21,6 +21,14 @@ ENGINE = EngineTraits("shared", 256, 32)
 NAMES = ("city", "kind", "text")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def solver_for_any_window():
+    """Windows here are small; the solver orders them all the same."""
+    usual, planning._FEW_QUESTIONS = planning._FEW_QUESTIONS, 0
+    yield
+    planning._FEW_QUESTIONS = usual
+
+
 def questions_of(rows, instruction="q"):
     nowhere = Batch(0)
     return [
@@ -168,6 +176,18 @@ def test_without_numba_rows_are_sorted_and_it_is_told_once(monkeypatch, caplog, 
     assert cities == ["p", "p", "r", "r"] * 2
     assert [record.message for record in caplog.records if "numba" in record.message] != []
     assert len(caplog.records) == 1
+
+
+def test_few_questions_do_not_wait_for_the_solver(monkeypatch):
+    monkeypatch.setattr(planning, "_FEW_QUESTIONS", 32)
+    rows = [(f"city {row % 3}", "kind", f"text {row}") for row in range(31)]
+    sorted_only, loaded = planner(), []
+    monkeypatch.setattr(WindowPlanner, "_solver", lambda _self: loaded.append(1))
+    cities = [dict(fields)["city"] for fields in sent(sorted_only.plan(questions_of(rows), ENGINE))]
+    assert cities == sorted(cities)
+    assert loaded == []
+    sorted_only.plan(questions_of([*rows, ("city 1", "kind", "one more")]), ENGINE)
+    assert loaded == [1]
 
 
 CELL = st.none() | st.sampled_from(["a", "b", "c", "dddddddddddddddddddddddd"])
