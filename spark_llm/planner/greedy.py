@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from spark_llm.planner.emit import emit
 from spark_llm.planner.kernel import kernel
 from spark_llm.planner.rollout import completion_tokens
 
@@ -68,7 +69,7 @@ def solve_greedy(
         for nth in range(placed):
             open_fields[path[nth]] = False
         if size == 1 or placed == fields:
-            _emit(path, placed, open_fields, low, high, orders, fixed)
+            emit(path, placed, open_fields, low, high, orders, fixed)
             continue
         seen = _count(ids, low, high, open_fields, sets, counts, touched)
         for field in range(fields):
@@ -142,7 +143,7 @@ def solve_greedy(
                 path[placed] = beside
                 placed += 1
                 open_fields[beside] = False
-            _emit(path, placed, open_fields, grouped, high, orders, fixed)
+            emit(path, placed, open_fields, grouped, high, orders, fixed)
 
 
 @kernel
@@ -289,16 +290,3 @@ def _permute(ids: Any, rows: Any, slots: Any, moved: Any, low: Any, high: Any, m
         for at in range(low, high):
             new_slots[at] = slots[moved[at]]
         slots[low:high] = new_slots[low:high]
-
-
-@kernel
-def _emit(path: Any, placed: Any, open_fields: Any, low: Any, high: Any, orders: Any, fixed: Any) -> None:
-    """The same order for all rows of a group: the path, then what is left."""
-    write = placed
-    for field in range(len(open_fields)):
-        if open_fields[field]:
-            path[write] = field
-            write += 1
-    for at in range(low, high):
-        orders[at] = path[:write]
-        fixed[at] = placed

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from spark_llm.planner.emit import emit
 from spark_llm.planner.kernel import kernel
 from spark_llm.planner.rollout import completion_tokens
 
@@ -90,7 +91,7 @@ def solve_tree(
                 path[placed] = beside
                 placed += 1
                 open_fields[beside] = False
-            _emit(path, placed, open_fields, low, high, orders, fixed)
+            emit(path, placed, open_fields, low, high, orders, fixed)
             continue
         for field in range(fields):
             if not open_fields[field] or dead_level[field] != NEVER:
@@ -267,16 +268,3 @@ def _split(
         stack[rest] = stack[depth - 1]
         depth -= 1
     return depth
-
-
-@kernel
-def _emit(path: Any, placed: Any, open_fields: Any, low: Any, high: Any, orders: Any, fixed: Any) -> None:
-    """The same order for all rows of a group: the path, then what is left."""
-    write = placed
-    for field in range(len(open_fields)):
-        if open_fields[field]:
-            path[write] = field
-            write += 1
-    for at in range(low, high):
-        orders[at] = path[:write]
-        fixed[at] = placed
