@@ -172,10 +172,8 @@ def _try(
 
 
 @kernel
-def _groups_of(
-    ids: Any, field: Any, low: Any, high: Any, counts: Any, touched: Any, members: Any, bounds: Any
-) -> Any:
-    """Writes the rows of values that occur twice or more, by group; returns the number of groups."""
+def count_values(ids: Any, field: Any, low: Any, high: Any, counts: Any, touched: Any) -> Any:
+    """Counts the field's values in low:high, lists them in `touched`, and returns their number."""
     seen = 0
     for at in range(low, high):
         value = ids[at, field]
@@ -183,6 +181,15 @@ def _groups_of(
             touched[seen] = value
             seen += 1
         counts[value] += 1
+    return seen
+
+
+@kernel
+def _groups_of(
+    ids: Any, field: Any, low: Any, high: Any, counts: Any, touched: Any, members: Any, bounds: Any
+) -> Any:
+    """Writes the rows of values that occur twice or more, by group; returns the number of groups."""
+    seen = count_values(ids, field, low, high, counts, touched)
     write, made = 0, 0
     bounds[0] = 0
     for nth in range(seen):
@@ -227,13 +234,7 @@ def _split(
 ) -> Any:  # fmt: skip
     """Moves equal values together, puts the groups on the stack, the rest below; returns its depth."""
     counts, touched = scratch[1], scratch[2]
-    seen = 0
-    for at in range(low, high):
-        value = ids[at, field]
-        if counts[value] == 0:
-            touched[seen] = value
-            seen += 1
-        counts[value] += 1
+    seen = count_values(ids, field, low, high, counts, touched)
     rest = depth
     depth += 1
     write = low
