@@ -61,7 +61,9 @@ def check_vllm(host: Host, settings: Mapping[str, str]) -> Check:
     if status != 0:
         fix = f"pip install --force-reinstall '{name}{wanted}'"
         return failed("vllm", f"{name} {version} cannot be imported: {last_line(errors)}", fix)
-    return ok("vllm", f"{name} {version}, {last_line(output)}")
+    emulated = _BUILDS[name] == "cpu" and not host.has_bfloat16()
+    note = "; the CPU has no bfloat16 instructions, models run in float32" if emulated else ""
+    return ok("vllm", f"{name} {version}, {last_line(output)}{note}")
 
 
 def check_model(host: Host, settings: Mapping[str, str]) -> Check:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from spark_llm.catalyst.build import ensure_jar
 from spark_llm.catalyst.jar import read_manifest
 from spark_llm.catalyst.java import use_java
+from spark_llm.engine.machine import has_bfloat16
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -103,6 +104,10 @@ class Host:
             return answer.status_code, answer.json()
         except ValueError:
             return answer.status_code, None
+
+    def has_bfloat16(self) -> bool:
+        """Whether the CPU multiplies bfloat16 itself."""
+        return has_bfloat16(Path("/proc/cpuinfo"))
 
     def temporary_folder(self) -> tuple[str, int]:
         """Where Spark and the engine keep temporary files, and the free bytes there."""

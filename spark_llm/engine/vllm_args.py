@@ -41,11 +41,13 @@ class Machine:
         device: where vLLM computes.
         cores: CPU cores this process may use.
         plugins: vLLM platform plug-ins installed beside ours, which VLLM_PLUGINS must not switch off.
+        bfloat16: whether it computes bfloat16 in hardware.
     """
 
     device: Device
     cores: int
     plugins: tuple[str, ...] = ()
+    bfloat16: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ def launch_of(
         "served-model-name": served,
         "uds": socket,
         "max-model-len": conf.get("spark.llm.engine.maxModelLen"),
-        "dtype": conf.get("spark.llm.engine.dtype"),
+        "dtype": _dtype(conf, machine),
         "kv-cache-memory-bytes": conf.get("spark.llm.engine.kvCacheMemory"),
         "block-size": conf.get("spark.llm.engine.blockSize"),
         "enable-prefix-caching": True,
@@ -100,6 +102,12 @@ def launch_of(
         options["gpu-memory-utilization"] = conf.get("spark.llm.engine.gpuMemoryFraction")
     options.update(_extra(conf))
     return Launch(_arguments(options), _environment(model, machine, environ))
+
+
+def _dtype(conf: Conf, machine: Machine) -> str:
+    """vLLM's `auto` takes the model's own format, which a CPU without it emulates at a small part of float32's speed."""
+    chosen = conf.text("spark.llm.engine.dtype")
+    return "float32" if chosen == "auto" and not machine.bfloat16 else chosen
 
 
 def _extra(conf: Conf) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from spark_llm.conf import parse_conf
+from spark_llm.engine.machine import has_bfloat16
 from spark_llm.engine.vllm_args import Machine, launch_of
 from spark_llm.errors import SparkLLMError
 
@@ -102,3 +103,35 @@ def test_the_users_environment_wins():
 @pytest.mark.parametrize(("cores", "threads"), [(1, "1"), (2, "1"), (64, "63")])
 def test_one_core_is_left_for_the_server(cores, threads):
     assert launch(Machine("cpu", cores)).environment["OMP_NUM_THREADS"] == threads
+
+
+@pytest.mark.parametrize(
+    ("machine", "conf", "dtype"),
+    [
+        (Machine("cpu", 8, bfloat16=False), {}, "float32"),
+        (Machine("cpu", 8, bfloat16=False), {"dtype": "bfloat16"}, "bfloat16"),
+        (Machine("cpu", 8, bfloat16=True), {}, "auto"),
+    ],
+)
+def test_auto_is_float32_where_bfloat16_is_emulated(machine, conf, dtype):
+    arguments = launch(machine, **conf).arguments
+    assert arguments[arguments.index("--dtype") + 1] == dtype
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("processor\t: 0\nflags\t\t: fpu avx avx2\nbugs\t: amx_bf16\n", False),
+        ("flags\t\t: fpu avx512_bf16 amx_bf16\n", True),
+        ("Features\t: fp asimd i8mm bf16 dgh\n", True),
+        ("Features\t: fp asimd\n", False),
+        ("hart : 0\n", True),
+    ],
+)
+def test_bfloat16_is_read_from_the_flags(tmp_path, text, expected):
+    (tmp_path / "cpuinfo").write_text(text)
+    assert has_bfloat16(tmp_path / "cpuinfo") is expected
+
+
+def test_a_machine_that_does_not_say_keeps_vllms_choice(tmp_path):
+    assert has_bfloat16(tmp_path / "absent")

