@@ -72,8 +72,8 @@ ENTRIES: Final[tuple[Entry, ...]] = (
     ),
     _entry(
         "engine.dtype", "string", "auto",
-        "Number format of weights and activations, as vLLM names it; auto is the model's own, but float32 on a CPU "
-        "without bfloat16 instructions.",
+        "Number format of weights and activations, as vLLM names it; auto is the model's own, but float32 on "
+        "a CPU without bfloat16 instructions.",
         scope="restart",
     ),
     _entry(

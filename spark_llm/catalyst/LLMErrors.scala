@@ -72,10 +72,11 @@ object LLMErrors {
   def of(condition: String, params: (String, String)*): LLMAnalysisException =
     new LLMAnalysisException(condition, text(condition, params.toMap), sqlState(condition), params.toMap)
 
-  def missingInstruction(): LLMAnalysisException = of("LLM_MISSING_INSTRUCTION", "function" -> LLMFunction.name)
+  def missingInstruction(function: String): LLMAnalysisException =
+    of("LLM_MISSING_INSTRUCTION", "function" -> function)
 
-  def unknownOption(name: String, known: Seq[String]): LLMAnalysisException =
-    of("LLM_UNKNOWN_OPTION", "function" -> LLMFunction.name, "option" -> name, "nearest" -> nearest(name, known),
+  def unknownOption(function: String, name: String, known: Seq[String]): LLMAnalysisException =
+    of("LLM_UNKNOWN_OPTION", "function" -> function, "option" -> name, "nearest" -> nearest(name, known),
       "allowed" -> known.mkString(", "))
 
   def optionNotConstant(name: String, value: String): LLMAnalysisException =

@@ -105,7 +105,7 @@ def launch_of(
 
 
 def _dtype(conf: Conf, machine: Machine) -> str:
-    """vLLM's `auto` takes the model's own format, which a CPU without it emulates at a small part of float32's speed."""
+    """The user's choice; `auto`, the model's own format, is no bargain where the CPU has to emulate it."""
     chosen = conf.text("spark.llm.engine.dtype")
     return "float32" if chosen == "auto" and not machine.bfloat16 else chosen
 
