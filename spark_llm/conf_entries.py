@@ -77,6 +77,12 @@ ENTRIES: Final[tuple[Entry, ...]] = (
         scope="restart",
     ),
     _entry(
+        "engine.batchInvariant.enabled", "boolean", "false",
+        "Answers do not depend on which other rows are computed at the same time, at some cost in speed: "
+        "vLLM's batch-invariant mode, which needs a GPU.",
+        scope="restart",
+    ),
+    _entry(
         "engine.args", "json", None,
         'JSON object of further vLLM arguments, such as {"enforce_eager": true}.',
         scope="restart",

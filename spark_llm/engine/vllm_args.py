@@ -21,6 +21,7 @@ CPU_KV_CACHE_BYTES = 1 << 30
 CPU_MAX_NUM_SEQS = 256
 CPU_MAX_NUM_BATCHED_TOKENS = 4096
 _KEY = "spark.llm.engine.args"
+_BATCH_INVARIANT = "spark.llm.engine.batchInvariant.enabled"
 # What the supervisor decides itself, with the entry that decides it.
 _TAKEN = {
     "uds": "it is chosen by the plug-in",
@@ -72,7 +73,8 @@ def launch_of(
         environ: the environment it will inherit; what the user set there wins over our choices.
 
     Raises:
-        SparkLLMError: LLM_INVALID_CONF when spark.llm.engine.args names what other entries decide.
+        SparkLLMError: LLM_INVALID_CONF when spark.llm.engine.args names what other entries decide, or when
+            the machine cannot do what is asked.
     """
     options: dict[str, Any] = {
         "model": model,
@@ -101,7 +103,12 @@ def launch_of(
     else:
         options["gpu-memory-utilization"] = conf.get("spark.llm.engine.gpuMemoryFraction")
     options.update(_extra(conf))
-    return Launch(_arguments(options), _environment(model, machine, environ))
+    environment = _environment(model, machine, environ)
+    if conf.flag(_BATCH_INVARIANT):
+        if machine.device == "cpu":
+            raise invalid_conf(_BATCH_INVARIANT, "true", "false, as vLLM has no batch-invariant mode on a CPU")
+        environment["VLLM_BATCH_INVARIANT"] = "1"
+    return Launch(_arguments(options), environment)
 
 
 def _dtype(conf: Conf, machine: Machine) -> str:

@@ -92,6 +92,13 @@ def test_environment_on_gpu_with_a_hub_name():
     }
 
 
+def test_batch_invariant_mode_is_vllms_own_and_needs_a_gpu():
+    asked = {"batchInvariant.enabled": "true"}
+    assert launch(GPU, **asked).environment["VLLM_BATCH_INVARIANT"] == "1"
+    with pytest.raises(SparkLLMError, match="no batch-invariant mode on a CPU"):
+        launch(CPU, **asked)
+
+
 def test_the_users_environment_wins():
     user = {"OMP_NUM_THREADS": "2", "VLLM_PLUGINS": "mine,spark_llm_batch", "HF_HUB_OFFLINE": "0"}
     chosen = launch(environ=user).environment
