@@ -159,6 +159,22 @@ ENTRIES: Final[tuple[Entry, ...]] = (
         low=1,
     ),
     _entry(
+        "limits.timeout", "duration", "600s",
+        "How long a request to an endpoint may take, from connecting to the end of the response.",
+        low=0.001,
+    ),
+    _entry(
+        "errors.maxRetries", "int", "5",
+        "How often a request is sent again after a failure that may pass: HTTP 429 or 5xx, no connection, "
+        "no whole response, an engine that was started again.",
+        low=0,
+    ),
+    _entry(
+        "security.allowedHosts", "string", None,
+        "Hosts that endpoints may be on, with commas; *.example.com is any host below example.com. Unset: "
+        "any. Where the application was started with it, SET cannot change it.",
+    ),
+    _entry(
         "dedup.enabled", "boolean", "true",
         "Ask equal questions of a query once. Only applied at temperature 0 or with a seed, where it "
         "cannot change an answer.",
