@@ -70,7 +70,7 @@ case class LLMEvalExec(
   }
 
   override protected def doExecute(): RDD[InternalRow] = {
-    val values = LLMConf.userSet(conf) ++ call.options.model.map("spark.llm.model" -> _)
+    val values = AllowedHosts.pinned(LLMConf.userSet(conf)) ++ call.options.model.map("spark.llm.model" -> _)
     val kind = EngineKind.of(values)
     EngineKind.check(kind, values)
     val instruction: Option[String] =

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from spark_llm.errors import SparkLLMError
 
 KEY = "spark.llm.security.allowedHosts"
@@ -22,7 +20,13 @@ def check_host(url: str, allowed: str | None) -> None:
     """
     if allowed is None:
         return
-    host = (urlsplit(url).hostname or "").lower().rstrip(".")
+    import httpx
+
+    # Read by who will connect: two readers may see two hosts in one odd URL.
+    try:
+        host = httpx.URL(url).host.lower().rstrip(".")
+    except httpx.InvalidURL:
+        host = ""
     patterns = [each.strip().lower().rstrip(".") for each in allowed.split(",") if each.strip()]
     if not any(_fits(host, pattern) for pattern in patterns):
         raise SparkLLMError("LLM_HOST_NOT_ALLOWED", {"host": host or url, "allowed": allowed})

@@ -37,6 +37,8 @@ def test_allowed(url):
         "https://llm.example.com@evil.net/v1",
         "https://evil.net#llm.example.com",
         "https://evil.net?llm.example.com",
+        "https://evil.net\\@llm.example.com",
+        "https://evil.net\t.llm.example.com@x",
         "llm.example.com/v1",
         "",
     ],
