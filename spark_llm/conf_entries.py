@@ -72,8 +72,8 @@ ENTRIES: Final[tuple[Entry, ...]] = (
     ),
     _entry(
         "engine.dtype", "string", "auto",
-        "Number format of weights and activations, as vLLM names it; auto is the model's own, but float32 on a CPU "
-        "without bfloat16 instructions.",
+        "Number format of weights and activations, as vLLM names it; auto is the model's own, but float32 on "
+        "a CPU without bfloat16 instructions.",
         scope="restart",
     ),
     _entry(
@@ -85,6 +85,11 @@ ENTRIES: Final[tuple[Entry, ...]] = (
         "engine.startTimeout", "duration", "600s",
         "How long an engine may take to start, and a row waits for it.",
         low=0, scope="restart",
+    ),
+    _entry(
+        "engine.stallTimeout", "duration", "300s",
+        "How long the engine may take no step while it has requests; then it is started again.",
+        low=1, scope="restart",
     ),
     _entry(
         "engine.logDir", "string", None,
@@ -173,6 +178,12 @@ ENTRIES: Final[tuple[Entry, ...]] = (
         "security.allowedHosts", "string", None,
         "Hosts that endpoints may be on, with commas; *.example.com is any host below example.com. Unset: "
         "any. Where the application was started with it, SET cannot change it.",
+    ),
+    _entry(
+        "security.trustRemoteCode.enabled", "boolean", "false",
+        "Allow trust_remote_code in spark.llm.engine.args: the engine then runs Python code that comes with "
+        "the model.",
+        scope="restart",
     ),
     _entry(
         "dedup.enabled", "boolean", "true",

@@ -31,6 +31,7 @@ from spark_llm.engine.completion import (
     Trouble,
     read_response,
 )
+from spark_llm.engine.control_text import WELL_KNOWN
 from spark_llm.engine.http_client import HttpClient
 from spark_llm.engine.openai_form import response_format
 from spark_llm.engine.redact import without_credential, without_rows
@@ -168,7 +169,7 @@ class OpenAIChatClient(HttpClient):
     ) -> bytes:
         body: dict[str, Any] = {
             "model": self._model,
-            "messages": messages_of(request),
+            "messages": messages_of(dataclasses.replace(request, user=WELL_KNOWN.split(request.user))),
             "temperature": sampling.temperature,
             length_key: sampling.max_tokens,
         }

@@ -21,6 +21,7 @@ CPU_KV_CACHE_BYTES = 1 << 30
 CPU_MAX_NUM_SEQS = 256
 CPU_MAX_NUM_BATCHED_TOKENS = 4096
 _KEY = "spark.llm.engine.args"
+_TRUST = "spark.llm.security.trustRemoteCode.enabled"
 # What the supervisor decides itself, with the entry that decides it.
 _TAKEN = {
     "uds": "it is chosen by the plug-in",
@@ -59,7 +60,14 @@ class Launch:
 
 
 def launch_of(
-    conf: Conf, model: str, served: str, socket: str, machine: Machine, environ: Mapping[str, str]
+    conf: Conf,
+    model: str,
+    served: str,
+    socket: str,
+    machine: Machine,
+    environ: Mapping[str, str],
+    *,
+    memory_share: float = 1.0,
 ) -> Launch:
     """The command of the engine.
 
@@ -70,6 +78,8 @@ def launch_of(
         socket: path of the Unix socket to listen on.
         machine: where it will run.
         environ: the environment it will inherit; what the user set there wins over our choices.
+        memory_share: of the KV cache, or of the GPU's memory where it has no size of its own; below 1 after
+            an engine did not fit.
 
     Raises:
         SparkLLMError: LLM_INVALID_CONF when spark.llm.engine.args names what other entries decide.
@@ -88,6 +98,8 @@ def launch_of(
         "structured-outputs-config": {"backend": "xgrammar"},
         # Rows that share a prefix are given one priority, so that an executor's tasks do not tear them apart.
         "scheduling-policy": "priority",
+        # Weights that are data only: other formats can run code as they are read.
+        "load-format": "safetensors",
         "disable-uvicorn-access-log": True,
     }
     if machine.device == "cpu":
@@ -101,11 +113,14 @@ def launch_of(
     else:
         options["gpu-memory-utilization"] = conf.get("spark.llm.engine.gpuMemoryFraction")
     options.update(_extra(conf))
+    for key in ("kv-cache-memory-bytes", "gpu-memory-utilization") if memory_share < 1 else ():
+        if options.get(key) is not None:
+            options[key] = type(options[key])(options[key] * memory_share)
     return Launch(_arguments(options), _environment(model, machine, environ))
 
 
 def _dtype(conf: Conf, machine: Machine) -> str:
-    """vLLM's `auto` takes the model's own format, which a CPU without it emulates at a small part of float32's speed."""
+    """The model's own format (`auto`), but not where a CPU would emulate it: float32 is then much faster."""
     chosen = conf.text("spark.llm.engine.dtype")
     return "float32" if chosen == "auto" and not machine.bfloat16 else chosen
 
@@ -115,6 +130,10 @@ def _extra(conf: Conf) -> dict[str, Any]:
     for key in extra:
         if key in _TAKEN:
             raise invalid_conf(_KEY, key, f"other arguments than this one, for {_TAKEN[key]}")
+    if extra.get("trust-remote-code") and not conf.flag(_TRUST):
+        raise invalid_conf(
+            _KEY, "trust-remote-code", f"{_TRUST}=true beside it, as it runs code that comes with the model"
+        )
     return extra
 
 

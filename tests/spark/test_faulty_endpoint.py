@@ -41,7 +41,9 @@ def ask(spark):
     return {row.id: row.a for row in spark.sql(sql).collect()}
 
 
-@pytest.mark.reliability("one request in three goes wrong, four rows always", "each row once, four with a condition")
+@pytest.mark.reliability(
+    "one request in three goes wrong, four rows always", "each row once, four with a condition"
+)
 def test_the_right_rows_and_each_failure_its_own_condition(spark, conf, endpoint):
     """A third of requests fail in seven ways and four rows always do -> 60 rows, four conditions."""
     conf("spark.llm.errors.maxRetries", "3")
