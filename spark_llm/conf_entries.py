@@ -93,6 +93,11 @@ ENTRIES: Final[tuple[Entry, ...]] = (
         low=0, scope="restart",
     ),
     _entry(
+        "engine.stallTimeout", "duration", "300s",
+        "How long the engine may take no step while it has requests; then it is started again.",
+        low=1, scope="restart",
+    ),
+    _entry(
         "engine.logDir", "string", None,
         "Folder of the engine's log on each executor; unset: the executor's own temporary folder.",
         scope="restart",
@@ -163,6 +168,28 @@ ENTRIES: Final[tuple[Entry, ...]] = (
         "limits.maxConcurrentRequests", "int", "64",
         "Requests of one task that may run at the same time, for spark.llm.engine.kind=openai.",
         low=1,
+    ),
+    _entry(
+        "limits.timeout", "duration", "600s",
+        "How long a request to an endpoint may take, from connecting to the end of the response.",
+        low=0.001,
+    ),
+    _entry(
+        "errors.maxRetries", "int", "5",
+        "How often a request is sent again after a failure that may pass: HTTP 429 or 5xx, no connection, "
+        "no whole response, an engine that was started again.",
+        low=0,
+    ),
+    _entry(
+        "security.allowedHosts", "string", None,
+        "Hosts that endpoints may be on, with commas; *.example.com is any host below example.com. Unset: "
+        "any. Where the application was started with it, SET cannot change it.",
+    ),
+    _entry(
+        "security.trustRemoteCode.enabled", "boolean", "false",
+        "Allow trust_remote_code in spark.llm.engine.args: the engine then runs Python code that comes with "
+        "the model.",
+        scope="restart",
     ),
     _entry(
         "dedup.enabled", "boolean", "true",

@@ -102,6 +102,9 @@ object LLMErrors {
   def invalidConf(key: String, value: String, expected: String): LLMAnalysisException =
     of("LLM_INVALID_CONF", "key" -> key, "value" -> value, "expected" -> expected)
 
+  def hostNotAllowed(host: String, allowed: String): LLMAnalysisException =
+    of("LLM_HOST_NOT_ALLOWED", "host" -> host, "allowed" -> allowed)
+
   def engineFailed(reason: String, log: String): LLMExecutionException =
     new LLMExecutionException("LLM_ENGINE_FAILED", text("LLM_ENGINE_FAILED", Map("reason" -> reason, "log" -> log)))
 

@@ -10,9 +10,15 @@ from spark_llm.errors import SparkLLMError, engine_failed
 # argparse's exit status for arguments it does not take.
 USAGE_ERROR = 2
 
+# A smaller KV cache helps against the first, but not where the cache is what is too small already.
+_TOO_MUCH = re.compile(
+    r"OutOfMemoryError|CUDA out of memory|less than desired GPU memory utilization|"
+    r"DefaultCPUAllocator: (?:can't|not enough)|Cannot allocate memory|"
+    r"Not enough memory|exceeds available memory|MemoryError"
+)
 _NO_MEMORY = re.compile(
-    r"OutOfMemoryError|CUDA out of memory|No available memory for the cache blocks|"
-    r"larger than the available KV cache memory|less than desired GPU memory utilization"
+    rf"{_TOO_MUCH.pattern}|No available memory for the cache blocks|"
+    r"larger than the available KV cache memory"
 )
 _NO_MODEL = re.compile(
     r"(?:RepositoryNotFoundError|is not a local folder and is not a valid model identifier|"
@@ -27,7 +33,8 @@ def diagnose(
     """The error that an engine's end stands for.
 
     Args:
-        outcome: exited; late when it did not answer in time, hung when it answered no more.
+        outcome: exited; late when it did not answer in time, hung when it answered no more, stalled when it
+            answered but did not work.
         status: its exit status, minus the signal's number when a signal ended it.
         start_timeout_s: how long it was given.
         log_tail: the last lines of its log.
@@ -37,10 +44,19 @@ def diagnose(
         return SparkLLMError("LLM_MODEL_NOT_FOUND", {"model": _cause(log_tail), "known": f"(see {log})"})
     if _NO_MEMORY.search(log_tail):
         return SparkLLMError("LLM_OUT_OF_DEVICE_MEMORY", {"reason": _cause(log_tail)})
-    ends = {"late": f"it did not answer within {start_timeout_s:.0f} s", "hung": "it no longer answered"}
+    ends = {
+        "stalled": "it had requests and took no step for longer than spark.llm.engine.stallTimeout",
+        "late": f"it did not answer within {start_timeout_s:.0f} s",
+        "hung": "it no longer answered",
+    }
     end = ends.get(outcome) or f"it {_exit(status)}"
     lines = f"; the last lines of its log:\n{log_tail}" if log_tail else "; its log is empty"
     return engine_failed(f"{end}{lines}", log)
+
+
+def wants_too_much(log_tail: str) -> bool:
+    """Whether an engine that failed to start might fit with a smaller KV cache."""
+    return _TOO_MUCH.search(log_tail) is not None
 
 
 def _exit(status: int | None) -> str:

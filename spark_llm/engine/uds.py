@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import http.client
+import json
 import socket
 from pathlib import Path
+from typing import Any
 
 # sun_path of Linux holds 108 bytes, the last of them NUL.
 LONGEST_PATH_BYTES = 107
@@ -28,6 +30,19 @@ def get_status(path: str, url: str, timeout_s: float = 5.0) -> int | None:
         connection.request("GET", url)
         return connection.getresponse().status
     except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+
+
+def get_json(path: str, url: str, timeout_s: float = 5.0) -> Any:
+    """The JSON body of a GET that was answered with 200; None for anything else."""
+    connection = _Connection(path, timeout_s)
+    try:
+        connection.request("GET", url)
+        response = connection.getresponse()
+        return json.loads(response.read()) if response.status == 200 else None
+    except (OSError, http.client.HTTPException, ValueError):
         return None
     finally:
         connection.close()

@@ -108,4 +108,5 @@ def result_type(return_type: DataType) -> StructType:
         .add("cached_prompt_tokens", LongType())
         .add("generated_tokens", LongType())
         .add("engine_wait_ms", LongType())
+        .add("retries", IntegerType())
     )
