@@ -121,7 +121,9 @@ def launch_of(
     environment = _environment(model, machine, environ)
     if conf.flag(_BATCH_INVARIANT):
         if machine.device == "cpu":
-            raise invalid_conf(_BATCH_INVARIANT, "true", "false, as vLLM has no batch-invariant mode on a CPU")
+            raise invalid_conf(
+                _BATCH_INVARIANT, "true", "false, as vLLM has no batch-invariant mode on a CPU"
+            )
         environment["VLLM_BATCH_INVARIANT"] = "1"
     return Launch(_arguments(options), environment)
 
