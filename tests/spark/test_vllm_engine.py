@@ -187,7 +187,7 @@ def test_cancel_ends_the_requests_in_the_engine(spark, engine, way, record_prope
     thread = threading.Thread(target=cancel_when_busy, args=(engine, cancel, seen))
     thread.start()
     try:
-        with pytest.raises((KeyboardInterrupt, Exception)):  # noqa: B017  Spark's own, or Python's
+        with pytest.raises((KeyboardInterrupt, Exception)):
             spark.sql(
                 "SELECT llm('Copy the number.', id, max_tokens => 200) FROM range(0, 20000, 1, 2)"
             ).collect()
