@@ -10,8 +10,8 @@
     compare     each run's rows, as a multiset, with the calm run's
 
 A run that fails counts as one that differs. Spark's own limits on failed attempts are raised, as a task may
-be hit more often here than they allow. Which process is hit is drawn from --seed; when, and what it was doing,
-is not repeatable.
+be hit more often here than they allow. Which process is hit is drawn from --seed; when, and what it was just
+doing, is not repeatable.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ def serve(folder: Path, settings: dict[str, str], stop: threading.Event) -> int:
             spawn=starter.spawn,
             answers=lambda: all(get_status(str(place.socket), url) == 200 for url in _PROBED),
             publish=tell,
-            log_tail=lambda: tail(place.log),
+            log_tail=starter.log_tail,
             log=str(place.log),
             start_timeout_s=conf.number("spark.llm.engine.startTimeout"),
             clock=StopClock(stop),
@@ -129,12 +129,19 @@ class _Starter:
     def __init__(self, conf: Conf, place: Place) -> None:
         self._conf, self._place = conf, place
         self._memory_share = 1.0
+        self._log_from_bytes = 0
         self._command, self._environment = _command(conf, place, self._memory_share)
 
     def spawn(self) -> EngineProcess:
         # An engine that was killed leaves its socket's file, which the next one could not bind.
         self._place.socket.unlink(missing_ok=True)
-        return EngineProcess(self._command, self._environment, self._place.log, self._place.folder)
+        log = self._place.log
+        self._log_from_bytes = log.stat().st_size if log.exists() else 0
+        return EngineProcess(self._command, self._environment, log, self._place.folder)
+
+    def log_tail(self) -> str:
+        """What the engine that was started last has said, or the end of it."""
+        return tail(self._place.log, 500, 50_000, self._log_from_bytes)
 
     def use_less(self) -> bool:
         """Halves the memory of the KV cache, once."""
