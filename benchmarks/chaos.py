@@ -176,7 +176,7 @@ def settings(endpoint: Endpoint | None) -> dict[str, str]:
 def ask(spark: Any, rows: int) -> Counter[tuple[Any, ...]]:
     """The query's rows as a multiset: id, answer, condition."""
     sql = f"""SELECT id, llm('Which product is it about?', concat('note ', id, ' about ', id % 7),
-                             on_error => 'struct', max_tokens => 16) a FROM range(0, {rows}, 1, 8)"""
+                             on_error => 'struct', max_tokens => 16) a FROM range(0, {rows}, 1, 24)"""
     found = spark.sql(sql).collect()
     return Counter((row.id, row.a.value, row.a.error and row.a.error.condition) for row in found)
 
@@ -215,7 +215,7 @@ def main() -> None:
     parser.add_argument("--engine", choices=list(CLUSTER), default="fake_server")
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--interval", type=float, help="seconds from kill to kill; 4, or 15 for vllm")
-    parser.add_argument("--rows", type=int, help="of the query; 3000, or 600 for vllm")
+    parser.add_argument("--rows", type=int, help="of the query; 1200, or 600 for vllm")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
@@ -223,7 +223,7 @@ def main() -> None:
     from pyspark.sql import SparkSession
 
     interval_s = chosen.interval or INTERVAL_S[chosen.engine]
-    rows = chosen.rows or (3000 if chosen.engine == "fake_server" else 600)
+    rows = chosen.rows or (1200 if chosen.engine == "fake_server" else 600)
     endpoint = Endpoint(FAULTS, 0.05) if chosen.engine == "fake_server" else None
     builder = SparkSession.builder.master(CLUSTER[chosen.engine]).appName("chaos")
     for key, value in settings(endpoint).items():
