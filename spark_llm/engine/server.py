@@ -26,7 +26,7 @@ from spark_llm.engine.plugin_path import python_path
 from spark_llm.engine.process import EngineProcess, tail
 from spark_llm.engine.state import EngineState, publish
 from spark_llm.engine.supervisor import Supervisor
-from spark_llm.engine.uds import get_json, get_status
+from spark_llm.engine.uds import LONGEST_PATH_BYTES, get_json, get_status
 from spark_llm.engine.vllm_args import SERVER_MODULE, launch_of
 from spark_llm.engine.wire import PROGRESS_PATH
 from spark_llm.errors import SparkLLMError, engine_failed
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 
 _PROBED = ("/health", "/v1/models")
+# vLLM names them by a UUID.
+_RPC_NAME_BYTES = 1 + 36
 
 
 class StopClock:
@@ -166,6 +168,9 @@ def _command(conf: Conf, place: Place, memory_share: float) -> tuple[list[str], 
     )
     environ |= launch.environment
     environ["PYTHONPATH"] = python_path(place.folder, environ)
+    if len(os.fsencode(place.folder)) + _RPC_NAME_BYTES <= LONGEST_PATH_BYTES:
+        # The sockets between vLLM's own processes, too, lie where nobody else gets.
+        environ.setdefault("VLLM_RPC_BASE_PATH", str(place.folder))
     return [sys.executable, "-m", SERVER_MODULE, *launch.arguments], environ
 
 
