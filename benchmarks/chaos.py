@@ -263,7 +263,7 @@ def main() -> None:
             sum(run.get("rows_missing", rows) + run.get("rows_extra", 0) for run in runs), 0, at_least=False
         ),
         "runs that a kill hit": harness.gate(len(disturbed), 1),
-        "kills per minute": harness.gate(killer.kills.total() / chosen.minutes, 30 / interval_s),
+        "kills per minute": harness.gate(60 * total["kills"] / total["seconds"], 30 / interval_s),
         "kinds of processes killed": harness.gate(len(killer.kills), 3),
         "processes left behind": harness.gate(len(left), 0, at_least=False),
     }
