@@ -59,7 +59,7 @@ def of_tokenizer(tokenizer: Any) -> ControlText:
     A tokenizer that has none of these attributes (Mistral's own, say) never reads control from text.
     """
     special = set(getattr(tokenizer, "all_special_tokens", ()))
-    added = getattr(tokenizer, "get_added_vocab", dict)()
+    added: dict[str, int] = getattr(tokenizer, "get_added_vocab", dict)()
     return ControlText.of({*special, *filter(_MARK.fullmatch, added)} - {""})
 
 

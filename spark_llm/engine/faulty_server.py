@@ -119,9 +119,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--script", type=json.loads, default=[], help="JSON: faults of the first requests")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--slow", type=float, default=1.0, metavar="SECONDS", help="time of a slow request")
+    parser.add_argument("--delay", type=float, default=0.0, metavar="SECONDS", help="least time of a request")
     chosen = parser.parse_args(arguments)
     faults = Faults(chosen.script, chosen.always, chosen.faults, chosen.seed)
-    FaultyServer(FakeEngine.from_conf(parse_conf({})), faults, chosen.slow, port=chosen.port).serve_forever()
+    engine = FakeEngine.from_conf(parse_conf({}))
+    FaultyServer(engine, faults, chosen.slow, port=chosen.port, delay_s=chosen.delay).serve_forever()
 
 
 if __name__ == "__main__":

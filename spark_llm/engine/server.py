@@ -26,7 +26,7 @@ from spark_llm.engine.plugin_path import python_path
 from spark_llm.engine.process import EngineProcess, tail
 from spark_llm.engine.state import EngineState, publish
 from spark_llm.engine.supervisor import Supervisor
-from spark_llm.engine.uds import get_json, get_status
+from spark_llm.engine.uds import LONGEST_PATH_BYTES, get_json, get_status
 from spark_llm.engine.vllm_args import SERVER_MODULE, launch_of
 from spark_llm.engine.wire import PROGRESS_PATH
 from spark_llm.errors import SparkLLMError, engine_failed
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 
 _PROBED = ("/health", "/v1/models")
+# vLLM names them by a UUID.
+_RPC_NAME_BYTES = 1 + 36
 
 
 class StopClock:
@@ -103,7 +105,7 @@ def serve(folder: Path, settings: dict[str, str], stop: threading.Event) -> int:
             spawn=starter.spawn,
             answers=lambda: all(get_status(str(place.socket), url) == 200 for url in _PROBED),
             publish=tell,
-            log_tail=lambda: tail(place.log),
+            log_tail=starter.log_tail,
             log=str(place.log),
             start_timeout_s=conf.number("spark.llm.engine.startTimeout"),
             clock=StopClock(stop),
@@ -129,12 +131,19 @@ class _Starter:
     def __init__(self, conf: Conf, place: Place) -> None:
         self._conf, self._place = conf, place
         self._memory_share = 1.0
+        self._log_from_bytes = 0
         self._command, self._environment = _command(conf, place, self._memory_share)
 
     def spawn(self) -> EngineProcess:
         # An engine that was killed leaves its socket's file, which the next one could not bind.
         self._place.socket.unlink(missing_ok=True)
-        return EngineProcess(self._command, self._environment, self._place.log, self._place.folder)
+        log = self._place.log
+        self._log_from_bytes = log.stat().st_size if log.exists() else 0
+        return EngineProcess(self._command, self._environment, log, self._place.folder)
+
+    def log_tail(self) -> str:
+        """What the engine that was started last has said, or the end of it."""
+        return tail(self._place.log, 500, 50_000, self._log_from_bytes)
 
     def use_less(self) -> bool:
         """Halves the memory of the KV cache, once."""
@@ -159,6 +168,9 @@ def _command(conf: Conf, place: Place, memory_share: float) -> tuple[list[str], 
     )
     environ |= launch.environment
     environ["PYTHONPATH"] = python_path(place.folder, environ)
+    if len(os.fsencode(place.folder)) + _RPC_NAME_BYTES <= LONGEST_PATH_BYTES:
+        # The sockets between vLLM's own processes, too, lie where nobody else gets.
+        environ.setdefault("VLLM_RPC_BASE_PATH", str(place.folder))
     return [sys.executable, "-m", SERVER_MODULE, *launch.arguments], environ
 
 

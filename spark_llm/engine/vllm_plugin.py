@@ -66,7 +66,7 @@ class BatchEndpoint:
         app.add_api_route(PROGRESS_PATH, read_progress, methods=["GET"], response_model=None)
 
     async def init_state(self, engine_client: Any, state: Any, args: Namespace) -> None:  # noqa: ARG002
-        """Starts the clock and the watch on the steps; the serving object is looked up on each request."""
+        """Starts the clock and the watch on steps; the serving object is looked up on each request."""
         state.spark_llm_clock = EngineClock()
         state.spark_llm_progress = Progress()
         state.spark_llm_control = None

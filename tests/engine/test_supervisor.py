@@ -61,9 +61,12 @@ class Stage:
             log="/x/engine.log",
             start_timeout_s=60.0,
             clock=self.clock,
-            stalled=lambda: self.engines[-1].stalled(),
+            stalled=self._stalled,
             use_less=self._use_less,
         )
+
+    def _stalled(self):
+        return self.engines[-1].stalled()
 
     def _use_less(self):
         self.smaller += 1

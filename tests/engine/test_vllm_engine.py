@@ -149,6 +149,7 @@ def engine_core(group):
     return next(pid for pid in members(group) if "EngineCor" in Path(f"/proc/{pid}/comm").read_text())
 
 
+@pytest.mark.reliability("kill -9 of vLLM's API server, or of its core", "restarted; every row answered")
 @pytest.mark.parametrize("victim", ["API server", "EngineCore"])
 def test_a_killed_engine_comes_back_and_no_row_is_lost(engine, client, victim):
     users = [f"row {number}" for number in range(96)]
@@ -258,6 +259,14 @@ def test_a_row_cannot_speak_for_the_system(client):
     attacked, as_text = ask(client, [ATTACK, split])
     assert attacked.prompt_tokens == as_text.prompt_tokens
     assert attacked.text == as_text.text
+
+
+@pytest.mark.reliability("rows, good and refused, and the engine's log", "no text of a row is in the log")
+def test_rows_are_not_in_the_log(engine, client):
+    """Rows answered, too long, and with a constraint that is refused -> none of their text in engine.log."""
+    ask(client, ["The walrus ordered eleven umbrellas.", "The walrus " * 3000])
+    ask(client, ["The walrus again."], Constraint(regex="(?=x)[("))
+    assert "walrus" not in (engine.folder / "engine.log").read_text(errors="replace")
 
 
 def test_nothing_is_left_at_the_end(engine, client):

@@ -137,6 +137,7 @@ def test_control_characters(spark, engine):
     assert spark.sql("SELECT llm('Copy the text.', text) a FROM odd").head().a is not None
 
 
+@pytest.mark.reliability("kill -9 of the engine in mid-query", "started again; no row lost or doubled")
 def test_engine_killed_in_mid_query(spark, engine):
     question = "Which product is named in the review?"
     before = sorted(spark.sql(f"SELECT id, llm('{question}', text) a FROM reviews WHERE id <= 300").collect())
@@ -187,7 +188,7 @@ def test_cancel_ends_the_requests_in_the_engine(spark, engine, way, record_prope
     thread = threading.Thread(target=cancel_when_busy, args=(engine, cancel, seen))
     thread.start()
     try:
-        with pytest.raises((KeyboardInterrupt, Exception)):  # noqa: B017  Spark's own, or Python's
+        with pytest.raises((KeyboardInterrupt, Exception)):
             spark.sql(
                 "SELECT llm('Copy the number.', id, max_tokens => 200) FROM range(0, 20000, 1, 2)"
             ).collect()
@@ -209,6 +210,7 @@ def test_another_model_replaces_the_idle_engine_and_a_missing_one_says_so(spark,
     assert from_exception(raised.value).sqlstate == "42704"
 
 
+@pytest.mark.reliability("a model whose weights cannot be read", "LLM_ENGINE_FAILED with the end of the log")
 @pytest.mark.slow
 def test_engine_that_exits_at_start(spark, engine, conf, tmp_path):
     broken = tmp_path / "broken"
