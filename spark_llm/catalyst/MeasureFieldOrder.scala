@@ -57,15 +57,20 @@ case class MeasureFieldOrder(session: SparkSession) extends Rule[LogicalPlan] {
 
   /** Tasks that share an engine would each compute the prefixes of the same few rows: one of them reads them all. */
   private def gathered(e: LLMEval, rows: Double, engines: Engines): LLMEval =
-    if (!ChooseExchange.oneTask(rows, engines) || e.layout.exchange.partitions < 2) e
-    else {
-      val own = below(e.child).evals.isEmpty
+    if (ChooseExchange.oneTask(rows, engines) && e.layout.exchange.partitions > 1) gather(e).asInstanceOf[LLMEval] else e
+
+  /** The calls of a chain have one exchange, so they are gathered together. */
+  private def gather(plan: LogicalPlan): LogicalPlan = plan match {
+    case e: LLMEval =>
       val exchange = e.layout.exchange
       val why = if (exchange.shared) exchange.reason else ChooseExchange.FewRows
       e.copy(
         layout = e.layout.copy(exchange = exchange.copy(partitions = 1, reason = why)),
-        child = if (own) Repartition(1, shuffle = false, e.child) else e.child)
-    }
+        child = gather(e.child))
+    case _: Project | _: Filter => plan.withNewChildren(Seq(gather(plan.children.head)))
+    case r: Repartition => r
+    case stage => Repartition(1, shuffle = false, stage)
+  }
 
   private def choose(call: LLMCall, found: Found): FieldOrder = {
     val fields = call.fieldNames.zip(found.estimates).map { case (n, s) => ChooseFieldOrder.Field(n, s) }
