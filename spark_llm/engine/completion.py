@@ -41,12 +41,14 @@ class Trouble:
         reason: in words.
         retry_after: the header, as it came.
         usage: tokens that the response says were spent: prompt, cached of them, generated.
+        probe: the request went for all that wait at the open breaker, and is not counted against its row.
     """
 
     condition: str
     reason: str
     retry_after: str | None = None
     usage: tuple[int, int, int] = (0, 0, 0)
+    probe: bool = False
 
 
 @dataclass(frozen=True, slots=True)

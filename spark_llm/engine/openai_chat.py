@@ -119,7 +119,7 @@ class OpenAIChatClient(HttpClient):
             SparkLLMError: the endpoint failed as a whole.
         """
         form, wrapped = response_format(sampling.constraint)
-        answered_before, attempt, spent = self._breaker.answered, 0, (0, 0, 0)
+        answered_before, attempt, probes, spent = self._breaker.answered, 0, 0, (0, 0, 0)
         while True:
             length_key = self._length_key
             outcome = await self._post(self._body(request, sampling, form, length_key), sampling, wrapped)
@@ -133,16 +133,16 @@ class OpenAIChatClient(HttpClient):
                     continue
                 return _with_retries(self._refused(outcome, sampling), attempt, spent)
             spent = _sum(spent, outcome.usage)
-            attempt += 1
-            if attempt > self._max_retries:
+            attempt, probes = attempt + 1, probes + outcome.probe
+            if attempt - probes > self._max_retries:
                 others_answered = self._breaker.answered > answered_before
                 error = self._used_up(outcome, attempt)
                 if outcome.condition not in _ALWAYS_ROWS_OWN and not others_answered:
                     raise error
                 return _with_retries(from_error(error), attempt - 1, spent)
-            wait = wait_s(attempt, outcome.retry_after)
-            if asked_s(outcome.retry_after) is not None:
-                self._breaker.pause(wait)
+            wait = 0.0 if outcome.probe else wait_s(attempt, outcome.retry_after)
+            if (asked := asked_s(outcome.retry_after)) is not None:
+                self._breaker.pause(asked)
             await self._sleep(wait)
 
     def _refused(self, refusal: Refusal, sampling: Sampling) -> EngineAnswer:
@@ -222,6 +222,7 @@ class OpenAIChatClient(HttpClient):
             outcome = read_response(response, wrapped=wrapped)
         if isinstance(outcome, Trouble) and outcome.condition == ENDPOINT_FAILED:
             self._breaker.failed(outcome.reason, probe=probe)
+            outcome = dataclasses.replace(outcome, probe=probe)
         elif isinstance(outcome, Trouble) and outcome.condition == RATE_LIMITED:
             self._breaker.alive()
         else:

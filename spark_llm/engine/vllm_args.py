@@ -102,6 +102,8 @@ def launch_of(
         "scheduling-policy": "priority",
         # Weights that are data only: other formats can run code as they are read.
         "load-format": "safetensors",
+        # A progress bar on a full disk is an exception, and ends the engine; a lost line of the log does not.
+        "use-tqdm-on-load": False,
         "disable-uvicorn-access-log": True,
     }
     if machine.device == "cpu":

@@ -23,7 +23,7 @@ def test_command_on_cpu():
         "--model /models/m --served-model-name m --uds /run/s --dtype auto --kv-cache-memory-bytes 1073741824 "
         "--block-size 32 --enable-prefix-caching --enable-prompt-tokens-details "
         '--structured-outputs-config {"backend": "xgrammar"} '
-        "--scheduling-policy priority --load-format safetensors --disable-uvicorn-access-log --enforce-eager "
+        "--scheduling-policy priority --load-format safetensors --no-use-tqdm-on-load --disable-uvicorn-access-log --enforce-eager "
         "--max-num-seqs 256 --max-num-batched-tokens 4096"
     )
 
@@ -33,7 +33,7 @@ def test_command_on_gpu():
         "--model /models/m --served-model-name m --uds /run/s --dtype auto "
         "--enable-prefix-caching --enable-prompt-tokens-details "
         '--structured-outputs-config {"backend": "xgrammar"} '
-        "--scheduling-policy priority --load-format safetensors --disable-uvicorn-access-log --gpu-memory-utilization 0.9"
+        "--scheduling-policy priority --load-format safetensors --no-use-tqdm-on-load --disable-uvicorn-access-log --gpu-memory-utilization 0.9"
     )
 
 

@@ -17,6 +17,7 @@ from spark_llm.demo.run import MODEL
 from spark_llm.demo.tables import shop_tables
 from spark_llm.engine.uds import get_json
 from spark_llm.engine.wire import PROGRESS_PATH
+from spark_llm.interrupt import cancel_on_interrupt
 
 pytestmark = [
     pytest.mark.spark,
@@ -180,7 +181,9 @@ def test_cancel_ends_the_requests_in_the_engine(spark, engine, way, record_prope
     """A cancelled query with thousands of rows to go -> no request of it left in the engine."""
     spark.sql("SELECT llm('Say hello.') a").collect()
     seen = {}
+    before = signal.getsignal(signal.SIGINT)
     if way == "Ctrl-C":
+        assert cancel_on_interrupt(spark)
         cancel = lambda: os.kill(os.getpid(), signal.SIGINT)  # noqa: E731
     else:
         cancel = lambda: spark.sparkContext.cancelJobGroup("long")  # noqa: E731
@@ -194,6 +197,7 @@ def test_cancel_ends_the_requests_in_the_engine(spark, engine, way, record_prope
             ).collect()
         thread.join()
     finally:
+        signal.signal(signal.SIGINT, before)
         spark.sparkContext.setLocalProperty("spark.jobGroup.id", None)
     record_property("seconds_to_abort", seen["seconds"])
     print(way, seen)
