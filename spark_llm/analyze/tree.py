@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
@@ -122,7 +122,7 @@ def prefix_tree(
     np.cumsum(prompt_tokens, out=edges[1:])
     head = np.full(count, cells.head_tokens, np.int64)
     parents = np.zeros(1, np.int64)
-    whole = _Strip(edges, max_folded_share, head, np.minimum(reused, head))
+    whole = Strip(edges, max_folded_share, head, np.minimum(reused, head))
     levels = [
         Level(
             "instruction", False, int(head.sum()), int(whole.reused.sum()),
@@ -136,13 +136,13 @@ def prefix_tree(
         here = ids[:, at].astype(np.int64) * fields + places[:, at]
         changed = changed | np.concatenate([[True], here[1:] != here[:-1]])
         name, mixed = _name(cells.fields, places[:, at])
-        strip = _Strip(edges, max_folded_share, tokens[:, at], taken[:, at])
+        strip = Strip(edges, max_folded_share, tokens[:, at], taken[:, at])
         nodes, parents = strip.fold(changed, parents, _Labels(cells, ids[:, at], places[:, at], name))
         levels.append(Level(name, mixed, int(tokens[:, at].sum()), int(taken[:, at].sum()), nodes))
     if last < fields:
         rest, rest_taken = tokens[:, last:].sum(axis=1), taken[:, last:].sum(axis=1)
         here = np.concatenate([[True], (ids[1:, last:] != ids[:-1, last:]).any(axis=1)])
-        nodes, _ = _Strip(edges, max_folded_share, rest, rest_taken).fold(changed | here, parents, None)
+        nodes, _ = Strip(edges, max_folded_share, rest, rest_taken).fold(changed | here, parents, None)
         name = f"… {fields - last} more fields"
         levels.append(Level(name, True, int(rest.sum()), int(rest_taken.sum()), nodes))
     return PrefixTree(tuple(levels), int(edges[-1]))
@@ -168,6 +168,14 @@ def _name(fields: tuple[str, ...], places: NDArray[np.int64]) -> tuple[str, bool
     return f"{fields[top[0][0]]}, {fields[top[1][0]]}, …", True
 
 
+class Labels(Protocol):
+    """What the nodes of a level are called."""
+
+    def of(self, request: int) -> str:
+        """The label of the node that begins with a request."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class _Labels:
     cells: Cells
@@ -185,13 +193,22 @@ class _Labels:
 
 
 @dataclass(frozen=True, slots=True)
-class _Strip:
-    """One level while it is folded."""
+class Strip:
+    """One level while it is folded.
+
+    Attributes:
+        edges: int64 (n_requests + 1,), where each request begins, in prompt tokens.
+        max_folded_share: folded nodes are no wider than this share of the width, or as wide as their parent.
+        tokens: int64 (n_requests,), of each request at this level.
+        reused: of these, found in the cache.
+        min_share: narrower runs are folded.
+    """
 
     edges: NDArray[np.int64]
     max_folded_share: float
     tokens: NDArray[np.int64]
     reused: NDArray[np.int64]
+    min_share: float = MIN_SHARE
 
     def node(self, begin: int, end: int, runs: int, label: str) -> Node:
         """The node of requests ``begin`` to ``end``."""
@@ -202,7 +219,7 @@ class _Strip:
         )  # fmt: skip
 
     def fold(
-        self, changed: NDArray[np.bool_], parents: NDArray[np.int64], labels: _Labels | None
+        self, changed: NDArray[np.bool_], parents: NDArray[np.int64], labels: Labels | None
     ) -> tuple[tuple[Node, ...], NDArray[np.int64]]:
         """Returns the nodes, and the first request of each, which bound the next level's.
 
@@ -213,7 +230,7 @@ class _Strip:
         """
         starts = np.flatnonzero(changed)
         ends = np.append(starts[1:], len(changed))
-        small = self.edges[ends] - self.edges[starts] < MIN_SHARE * self.edges[-1]
+        small = self.edges[ends] - self.edges[starts] < self.min_share * self.edges[-1]
         parent = np.searchsorted(parents, starts, side="right")
         joined = small[1:] & small[:-1] & (parent[1:] == parent[:-1])
         column = (self.edges[starts] // max(self.max_folded_share * self.edges[-1], 1)).astype(np.int64)
