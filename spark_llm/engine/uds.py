@@ -33,6 +33,19 @@ def get_status(path: str, url: str, timeout_s: float = 5.0) -> int | None:
         connection.close()
 
 
+def get_text(path: str, url: str, timeout_s: float = 5.0) -> str | None:
+    """The body of a GET that is answered with 200, else None."""
+    connection = _Connection(path, timeout_s)
+    try:
+        connection.request("GET", url)
+        answer = connection.getresponse()
+        return answer.read().decode(errors="replace") if answer.status == 200 else None
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+
+
 def is_listening(path: Path, timeout_s: float = 2.0) -> bool:
     """Whether a process accepts connections at `path`."""
     probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

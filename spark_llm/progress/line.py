@@ -25,7 +25,7 @@ def parts(call: CallState, query: QueryState) -> list[str]:
     found = []
     if call.share is not None:
         # 100 % is said when it is true
-        found.append(f"{min(99, int(100 * call.share)) if call.share < 1 else 100:2d} %")
+        found.append(f"{min(99, int(100 * call.share)) if call.share < 1 else 100} %")
     if call.expected_rows is None or query.ended:
         found.append(f"{short(call.answered_rows)} prompts")
     else:
@@ -55,7 +55,7 @@ def parts(call: CallState, query: QueryState) -> list[str]:
 
 def line(call: CallState, query: QueryState) -> str:
     """Returns the whole line."""
-    return f"{head(call, query)}  {' · '.join(parts(call, query)).lstrip()}"
+    return f"{head(call, query)}  {' · '.join(parts(call, query))}"
 
 
 def short(count: float) -> str:

@@ -161,6 +161,9 @@ def _call(
     answered, came = _count(call, "outputRows"), _count(call, "rows")
     prompt, cached, generated = (_count(call, name) for name in _TOKENS)
     tokens = prompt + generated
+    if not tokens:
+        # Rates begin with the call's work: before, other stages and other calls had the time.
+        seen.clear()
     seen.append(_Seen(now_s, tokens))
     while len(seen) > 2 and now_s - seen[1].at_s >= RATE_OVER_S:
         seen.popleft()
@@ -179,7 +182,7 @@ def _call(
         ended or exact,
         share,
         tokens,
-        rate if rate is not None and rate >= 0 else None,
+        rate if tokens and rate is not None and rate >= 0 else None,
         cached / prompt if prompt else None,
         _count(call, "failedRows"),
         _count(call, "cachedRows"),
