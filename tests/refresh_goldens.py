@@ -87,7 +87,7 @@ def command_line_help() -> str:
     os.environ["COLUMNS"] = "80"
     top = parser()
     verbs = next(action for action in top._actions if isinstance(action, argparse._SubParsersAction))
-    pages = (top, *(verbs.choices[verb] for verb in ("doctor", "jar", "analyze")))
+    pages = (top, *(verbs.choices[verb] for verb in ("doctor", "jar", "analyze", "report")))
     return "\n".join(page.format_help() for page in pages)
 
 

@@ -1,7 +1,7 @@
 """The engine's own figures, read every two seconds and told to the JVM.
 
-    vLLM  GET /metrics  (Prometheus text) ─► parse ─► {"at_s": …, "metrics": {"prompt_tokens": …}} on stdout
-                                                        └─► catalyst/EngineProcess.scala ─► metric system, report
+    vLLM  GET /metrics  (Prometheus text) ─► parse ─► {"at_s": …, "metrics": {"prompt_tokens": …}}
+                                                        └stdout ─► catalyst/EngineProcess.scala
 
 Names are vLLM's without `vllm:` and `_total`; see docs/metrics.md.
 """

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from spark_llm.analyze.tree import Strip
+from spark_llm.analyze.folding import Strip
 from spark_llm.prompts import system_for
 from spark_llm.prompts.render import NULL_FIELD
 
