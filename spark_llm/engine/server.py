@@ -1,7 +1,7 @@
 """The engine's supervisor as a program: `python -m spark_llm.engine.server`, one per executor JVM.
 
     stdin, first line   {"dir": FOLDER, "conf": {"spark.llm.model": …}}; then open as long as the JVM lives
-    stdout              one JSON line per state (see `EngineState`); the last one is kept in FOLDER/state.json;
+    stdout              a JSON line per state (see `EngineState`); the last one is kept in FOLDER/state.json;
                         between them the engine's figures, see `metrics_poll`
     exit status         0 when stdin ended or a signal said stop; 1 when the engine failed for good
 

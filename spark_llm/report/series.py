@@ -52,7 +52,7 @@ class Series:
 def series_of(run: Run) -> Series | None:
     """Returns the series of a query; None where there is no reading of two different times."""
     for readings, of_engines in ((run.engines, True), (run.tasks, False)):
-        lines = [line for line in _by_executor(readings).values() if len({r.at_ms for r in line}) > 1]
+        lines = [line for line in _by_executor(readings).values() if len(_arrivals(line)) > 1]
         if lines and run.seconds > 0:
             return _series(run, lines, of_engines)
     return None
@@ -65,7 +65,7 @@ def _series(run: Run, lines: list[list[Reading]], of_engines: bool) -> Series:
 
     def rate(name: str) -> list[float]:
         totals = [0.0] * count
-        for line in lines:
+        for line in map(_arrivals, lines):
             bounds, rates = _rates([_point(run, reading, name) for reading in line])
             for at, second in enumerate(grid):
                 place = bisect_right(bounds, second)
@@ -107,18 +107,25 @@ def _point(run: Run, reading: Reading, name: str) -> tuple[float, float]:
     return (reading.at_ms - run.started_ms) / 1000, reading.values.get(name, 0.0)
 
 
+def _arrivals(line: list[Reading]) -> list[Reading]:
+    """The readings in which something is new, the first and the last.
+
+    Counts of tasks arrive now and then; between two arrivals nobody knows when they happened.
+    """
+    kept = line[:1]
+    for reading in line[1:]:
+        if reading.at_ms > kept[-1].at_ms and (reading.values != kept[-1].values or reading is line[-1]):
+            kept.append(reading)
+    return kept
+
+
 def _rates(points: _Line) -> tuple[list[float], list[float]]:
     """Bounds of intervals (n + 1,) and the rate in each (n,)."""
-    kept = points[:1]
-    for point in points[1:]:
-        # Counts arrive now and then; between two arrivals nobody knows when they happened.
-        if point[1] != kept[-1][1] or point is points[-1]:
-            kept.append(point)
     rates = []
-    for (begin, before), (end, now) in pairwise(kept):
+    for (begin, before), (end, now) in pairwise(points):
         gained = now - before if now >= before else now
-        rates.append(gained / (end - begin) if end > begin else 0.0)
-    return [second for second, _ in kept], rates
+        rates.append(gained / (end - begin))
+    return [second for second, _ in points], rates
 
 
 def _last(points: _Line, second: float, step: float) -> float | None:
