@@ -144,7 +144,7 @@ def _heartbeat(known: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _draw_progress(mode: Any) -> None:
-    from spark_llm.progress.watch import follow_session
+    from spark_llm.progress.follow import follow_session
 
     follow_session(str(mode or "auto").strip().lower())
 

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from spark_llm.progress.screen import Screen
-from spark_llm.progress.watch import KEY, painter_of
+from spark_llm.progress.follow import KEY, painter_of
 
 if TYPE_CHECKING:
     from spark_llm.progress.model import QueryState

@@ -37,7 +37,7 @@ class Step:
     Attributes:
         name: what it is called.
         rows: that are left, or that this answers.
-        kind: computed, reused or failed: its colour.
+        kind: computed, reused, failed or empty: its colour.
         prompt_tokens: that it costs; for a step before the engine, what it would have cost.
         estimated: they are rows times the mean prompt.
         reused_tokens: of these, found in the engine's prefix cache.
@@ -100,7 +100,7 @@ def steps(call: Call) -> list[Step]:
             )
         )
     if spent:
-        found.append(Step("over the budget", spent, "failed", cost(spent), estimated=True, note="not asked"))
+        found.append(Step("over the budget", spent, "empty", cost(spent), estimated=True, note="not asked"))
     found.append(
         Step(
             "asked of the engine", requests, "computed", call.count("promptTokens"), False,

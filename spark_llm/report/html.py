@@ -170,6 +170,7 @@ def _errors(call: Call) -> Element | None:
         el("h3", f"Errors: {call.count('failedRows'):,} rows", class_="failed-text"),
         el("p", note, class_="quiet") if note else None,
         data_table("The most frequent", ["condition", "message", "rows"], rows, 2),
+        class_="errors",
     )
 
 

@@ -29,8 +29,6 @@ _GAP_PX: Final = 24
 _AXIS_PX: Final = 22
 _MOST_ROWS: Final = 24
 
-_Values = "Sequence[float | None]"
-
 
 class _Strip(NamedTuple):
     name: str
@@ -103,7 +101,7 @@ def _draw(strip: _Strip, series: Series, top: float) -> Element:
     bottom, room = top + _STRIP_PX, WIDTH_PX - _NAME_PX - _RIGHT_PX
     found = el("g")
     known = [value for value in strip.area if value is not None]
-    found.append(el("text", strip.name, x=_NAME_PX - 8, y=top + 30, class_="level", text_anchor="end"))
+    found.append(el("text", strip.name, x=_NAME_PX - 8, y=top + 28, class_="level", text_anchor="end"))
     if not known:
         found.append(
             el(
@@ -119,7 +117,7 @@ def _draw(strip: _Strip, series: Series, top: float) -> Element:
     say = percent if strip.unit else short
     mean = sum(known) / len(known)
     words = f"mean {say(mean)}" if strip.unit else f"mean {say(mean)}, most {say(max(known))}"
-    found.append(el("text", words, x=_NAME_PX - 8, y=top + 46, class_="share", text_anchor="end"))
+    found.append(el("text", words, x=_NAME_PX - 8, y=top + 44, class_="share", text_anchor="end"))
     step = room / len(series.seconds)
 
     def y(value: float) -> float:
@@ -135,7 +133,6 @@ def _draw(strip: _Strip, series: Series, top: float) -> Element:
         points.append(f"L{left + len(values) * step:.1f} {bottom:.1f}Z")
         found.append(el("path", d="".join(points), class_=strip.kind))
     if strip.line is not None and any(value for value in strip.line):
-        end: tuple[float, float] | None = None
         for begin, values in _stretches(strip.line):
             marks = [
                 (_NAME_PX + (begin + at + side) * step, y(value))
@@ -145,19 +142,9 @@ def _draw(strip: _Strip, series: Series, top: float) -> Element:
             found.append(
                 el("polyline", points=" ".join(f"{a:.1f},{b:.1f}" for a, b in marks), class_="second")
             )
-            end = max(marks, key=lambda mark: -mark[1])
-        if end is not None:
-            anchor = "end" if end[0] > WIDTH_PX / 2 else "start"
-            found.append(
-                el(
-                    "text",
-                    strip.line_name,
-                    x=end[0],
-                    y=max(end[1] - 4, top + 8),
-                    class_="share",
-                    text_anchor=anchor,
-                )
-            )
+        most = say(max(value for value in strip.line if value is not None))
+        words = f"line: {strip.line_name}, most {most}"
+        found.append(el("text", words, x=_NAME_PX - 8, y=top + 60, class_="share", text_anchor="end"))
     found.append(el("line", x1=_NAME_PX, x2=_NAME_PX + room, y1=bottom, y2=bottom, class_="axis"))
     found.append(el("line", x1=_NAME_PX, x2=_NAME_PX + room, y1=top, y2=top, class_="grid"))
     found.append(el("text", say(strip.top), x=_NAME_PX + room, y=top - 3, class_="share", text_anchor="end"))
