@@ -50,6 +50,7 @@ object ClusterMetrics {
     val engine = Option(node.get("engine")).filterNot(_.isNull).map(EngineMetrics.values)
     synchronized {
       calls(executor) = told
+      if (engine.isEmpty) newest.remove(executor)
       engine.foreach { values =>
         newest(executor) = values
         history.enqueue(Sample(executor, node.get("at_ms").asLong, values))

@@ -27,6 +27,9 @@ object EngineMetrics {
   /** A reading of the engine, from its supervisor. */
   def add(metrics: JsonNode): Unit = newest = Some(values(metrics))
 
+  /** The engine has ended. */
+  def clear(): Unit = newest = None
+
   def sample: Option[Map[String, Double]] = newest
 
   /** The newest value; of engines that tell nothing, the sum over the calls. */

@@ -87,6 +87,7 @@ class EngineProcess(val spec: EngineSpec, directory: Path) extends Logging {
     catch { case NonFatal(e) => if (!stopping) logWarning("lost the engine's supervisor", e) }
     if (told.state != "failed") told = told.copy(state = "stopped")
     endedAtMs = Some(System.currentTimeMillis())
+    EngineMetrics.clear()
     if (!stopping) logWarning(s"the engine's supervisor ended: $told")
   }
 

@@ -27,24 +27,18 @@ class Screen:
         self._painter = painter
         self._model = Model()
         self._painters: dict[int, Painter | None] = {}
-        self._ended: set[int] = set()
 
     def show(self, snapshot: Mapping[str, Any]) -> bool:
         """Draws a snapshot; returns whether a query runs."""
         running = False
         for query in self._model.update(snapshot):
             running = running or not query.ended
-            if query.number in self._ended:
-                continue
-            if query.number not in self._painters:
-                if not query.ended and query.elapsed_s < QUIET_S:
-                    continue
-                # a query that was over before it was drawn once leaves no line either
-                self._painters[query.number] = None if query.ended else self._painter(query)
-            painter = self._painters[query.number]
+            if query.number not in self._painters and not query.ended and query.elapsed_s >= QUIET_S:
+                self._painters[query.number] = self._painter(query)
+            # a query that was over before it was drawn once leaves no line either
+            painter = self._painters.get(query.number)
             if query.ended:
-                self._ended.add(query.number)
-                del self._painters[query.number]
+                self._painters.pop(query.number, None)
                 if painter is not None:
                     painter.end(query)
             elif painter is not None:
@@ -54,4 +48,3 @@ class Screen:
     def drop(self) -> None:
         """Forgets all queries: the application is another one."""
         self._painters.clear()
-        self._ended.clear()

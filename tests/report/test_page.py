@@ -7,6 +7,7 @@ import pytest
 from report_helpers import EVIL, call, run, whole_run
 
 from spark_llm.cli import main
+from spark_llm.errors import SparkLLMError
 from spark_llm.report.html import html_report
 from spark_llm.report.read import parse_run
 
@@ -107,6 +108,7 @@ def test_messages_that_are_not_to_be_shown_are_replaced_by_what_the_condition_me
     said = " ".join(reader.texts)
     assert "shown with spark.llm.logPrompts.enabled" in said
     assert "LLM_PROMPT_TOO_LONG" in reader.texts
+    assert SparkLLMError("LLM_PROMPT_TOO_LONG").message in reader.texts
 
 
 def test_a_query_that_asked_nothing_has_a_page_too():
