@@ -141,7 +141,7 @@ class Engine:
         self._process.stdin.write(json.dumps({"dir": str(self._folder), "conf": self._conf}) + "\n")
         self._process.stdin.flush()
         for line in self._process.stdout:
-            state = json.loads(line)["state"]
+            state = json.loads(line).get("state")
             if state == "ready":
                 return self
             if state in {"failed", "stopped"}:

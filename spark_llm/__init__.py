@@ -26,6 +26,8 @@ __all__ = [
     "from_exception",
     "functions",
     "jar_path",
+    "metrics",
+    "progress",
     "register",
     "session_conf",
 ]
@@ -55,10 +57,10 @@ def _warn_of_other_package() -> None:
 
 
 def __getattr__(name: str) -> Any:
-    if name == "functions":
+    if name in {"functions", "metrics", "progress"}:
         import importlib
 
-        return importlib.import_module("spark_llm.functions")
+        return importlib.import_module(f"spark_llm.{name}")
     if name == "__version__":
         import importlib.metadata
 

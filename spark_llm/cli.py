@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from spark_llm.analyze.command import add_arguments
+from spark_llm.report.command import add_arguments as add_report_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,13 +24,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser().parse_args(given)
     if chosen.verb == "analyze":
         return _analyze(chosen)
+    if chosen.verb == "report":
+        return _report(chosen)
     return _jar() if chosen.verb == "jar" else _doctor(chosen.conf, start_engine=chosen.engine)
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line; its help is the reference."""
     top = argparse.ArgumentParser(
-        prog="spark-llm", description="LLM calls in Spark SQL: checks, jar, demo and prefix analyser."
+        prog="spark-llm",
+        description="LLM calls in Spark SQL: checks, jar, demo, prefix analyser, run report.",
     )
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
     doctor = verbs.add_parser(
@@ -65,6 +69,14 @@ def parser() -> argparse.ArgumentParser:
             "fixed field order, and in the planned order. Needs neither a model nor a GPU.",
         )
     )
+    add_report_arguments(
+        verbs.add_parser(
+            "report",
+            help="make the page of a query from the data in spark.llm.report.dir",
+            description="Makes the page of a query from the data that its driver wrote. With "
+            "spark.llm.report.dir the driver does so itself when the query ends.",
+        )
+    )
     verbs.add_parser(
         "demo", help="run the demo: example data, a small model on this machine, queries and what they cost"
     )
@@ -91,6 +103,12 @@ def _doctor(conf: Sequence[str], *, start_engine: bool) -> int:
 
 def _analyze(options: argparse.Namespace) -> int:
     from spark_llm.analyze.command import run
+
+    return run(options)
+
+
+def _report(options: argparse.Namespace) -> int:
+    from spark_llm.report.command import run
 
     return run(options)
 

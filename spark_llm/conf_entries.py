@@ -242,4 +242,18 @@ ENTRIES: Final[tuple[Entry, ...]] = (
         "Evaluate the same call in SELECT and WHERE, in several branches, or in a view or CTE used twice, "
         "once.",
     ),
+    _entry(
+        "progress.enabled", "string", "auto",
+        "Show how far the calls of a running query are. auto: in a terminal or notebook; true: also where "
+        "there is none, a line every ten seconds.",
+        allowed=("auto", "true", "false"),
+    ),
+    _entry(
+        "report.dir", "string", None,
+        "Folder on the driver's machine for one HTML page per query with calls; unset: no report.",
+    ),
+    _entry(
+        "logPrompts.enabled", "boolean", "false",
+        "Let values of rows and texts of answers into logs, reports and the error table.",
+    ),
 )  # fmt: skip

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _NODE: Final = "LLMEval"
 _LAST_EXPLAIN: Final = "org.apache.spark.sql.llm.LastExplain"
+_RUN_REPORT: Final = "org.apache.spark.sql.llm.RunReport"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +84,33 @@ def explain_last(spark: SparkSession) -> str:
     query.
     Over Spark Connect it is in the server's UI: a query's details, under its plan.
     """
-    _status_store(spark)  # waits for the listeners
     session: Any = spark
-    java_session = session._jsparkSession  # noqa: SLF001  no public way in PySpark
-    # by Java's reflection: py4j cannot see classes of a jar that was added to a running session
-    found = java_session.sharedState().jarClassLoader().loadClass(_LAST_EXPLAIN)
-    method = next(method for method in found.getMethods() if method.getName() == "text")
-    gateway: Any = spark.sparkContext._gateway  # noqa: SLF001
-    arguments = gateway.new_array(gateway.jvm.java.lang.Object, 1)
-    arguments[0] = java_session
-    return str(method.invoke(None, arguments))
+    return _static(spark, _LAST_EXPLAIN, "text", session._jsparkSession)  # noqa: SLF001  no public way in PySpark
+
+
+def last_report(spark: SparkSession) -> str:
+    """Path of the page about this application's last query with calls, where spark.llm.report.dir is set.
+
+    Empty before the first one. The page is made when the query ends, and this waits for it.
+    """
+    return _static(spark, _RUN_REPORT, "lastPath")
+
+
+def _static(spark: SparkSession, class_name: str, method_name: str, *arguments: Any) -> str:
+    """Calls a static method that returns text, when the listeners have seen all that happened.
+
+    By Java's reflection: py4j cannot see classes of a jar that was added to a running session.
+    """
+    _status_store(spark)
+    session: Any = spark
+    loader = session._jsparkSession.sharedState().jarClassLoader()  # noqa: SLF001
+    found = loader.loadClass(class_name)
+    method = next(method for method in found.getMethods() if method.getName() == method_name)
+    gateway: Any = session.sparkContext._gateway  # noqa: SLF001
+    array = gateway.new_array(gateway.jvm.java.lang.Object, len(arguments))
+    for place, argument in enumerate(arguments):
+        array[place] = argument
+    return str(method.invoke(None, array))
 
 
 def total(calls: list[CallMetrics]) -> CallMetrics:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 EXTENSIONS: Final = "org.apache.spark.sql.llm.LLMExtensions"
 PLUGIN: Final = "org.apache.spark.sql.llm.LLMPlugin"
+_HEARTBEAT: Final = "spark.executor.heartbeatInterval"
 INSTALLER: Final = "org.apache.spark.sql.llm.LiveInstall"
 
 
@@ -71,8 +72,9 @@ def configure(builder: SparkSession.Builder, **conf: Any) -> SparkSession.Builde
     for key, value in session_conf().items():
         present = [part for part in str(known.get(key) or "").split(",") if part]
         builder.config(key, ",".join(present if value in present else [*present, value]))
-    for key, value in {**_worker_python(options), **settings}.items():
+    for key, value in {**_worker_python(options), **_heartbeat(known), **settings}.items():
         builder.config(key, value)
+    _draw_progress({**known, **settings}.get("spark.llm.progress.enabled"))
     return builder
 
 
@@ -91,6 +93,7 @@ def register(spark: SparkSession) -> None:
             return
         raise _server_needs_it()
     cancel_on_interrupt(spark)
+    _draw_progress(spark.conf.get("spark.llm.progress.enabled", "auto"))
     if _has_function(spark):
         return
     restart = "Restart the session with spark_llm.configure(SparkSession.builder).getOrCreate()."
@@ -132,6 +135,21 @@ def _worker_python(options: Mapping[str, Any]) -> dict[str, str]:
     else:
         local = str(master).startswith("local")
     return {"spark.pyspark.python": sys.executable} if local else {}
+
+
+def _heartbeat(known: Mapping[str, Any]) -> dict[str, str]:
+    """Lets a local session's executor tell its counts every two seconds, for the progress line.
+
+    On a cluster that would be many more messages to the driver: there the user decides.
+    """
+    local = str(known.get("spark.master") or "").startswith("local[")
+    return {_HEARTBEAT: "2s"} if local and _HEARTBEAT not in known else {}
+
+
+def _draw_progress(mode: Any) -> None:
+    from spark_llm.progress.follow import follow_session
+
+    follow_session(str(mode or "auto").strip().lower())
 
 
 def _install(spark: SparkSession, installer: Any, java_session: Any) -> None:

@@ -87,7 +87,7 @@ def command_line_help() -> str:
     os.environ["COLUMNS"] = "80"
     top = parser()
     verbs = next(action for action in top._actions if isinstance(action, argparse._SubParsersAction))
-    pages = (top, *(verbs.choices[verb] for verb in ("doctor", "jar", "analyze")))
+    pages = (top, *(verbs.choices[verb] for verb in ("doctor", "jar", "analyze", "report")))
     return "\n".join(page.format_help() for page in pages)
 
 
@@ -134,6 +134,17 @@ def analyze_html() -> str:
     return html_report(_analysis())
 
 
+def run_report() -> str:
+    """The page about a query, from fixed data with everything in it."""
+    from spark_llm.report.html import html_report
+    from spark_llm.report.read import parse_run
+
+    sys.path.insert(0, str(ROOT / "tests/report"))
+    from report_helpers import whole_run
+
+    return html_report(parse_run(whole_run()))
+
+
 GOLDENS: dict[str, Callable[[], str]] = {
     "tests/golden/error-texts.txt": error_texts,
     "docs/configuration.md": configuration_page,
@@ -142,6 +153,7 @@ GOLDENS: dict[str, Callable[[], str]] = {
     "tests/golden/command-line.txt": command_line_help,
     "tests/golden/analyze.txt": analyze_text,
     "tests/golden/analyze.html": analyze_html,
+    "tests/golden/run-report.html": run_report,
     "spark_llm/conf-entries.json": conf_entries,
 }
 

@@ -12,10 +12,11 @@ from spark_llm.analyze.cache import reused_tokens
 from spark_llm.analyze.cells import cut_into_cells, head_text
 from spark_llm.analyze.duplicates import DuplicateCounter, DuplicateReport
 from spark_llm.analyze.fields import FieldCounter, FieldReport, reused_by_field
+from spark_llm.analyze.folding import PrefixTree
 from spark_llm.analyze.orders import Requests, as_written, from_plan
 from spark_llm.analyze.squares import squared_length
 from spark_llm.analyze.tokenizer import Tokenizer
-from spark_llm.analyze.tree import CLOSER_REQUESTS, PrefixTree, prefix_tree, typical_window
+from spark_llm.analyze.tree import CLOSER_REQUESTS, prefix_tree, typical_window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

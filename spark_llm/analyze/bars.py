@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from spark_llm.analyze.markup import el
-from spark_llm.analyze.wording import percent, short
+from spark_llm.analyze.numbers import percent, short
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

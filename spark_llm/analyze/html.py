@@ -16,8 +16,8 @@ from spark_llm.analyze.analysis import FIXED, PLANNED, WRITTEN
 from spark_llm.analyze.bars import order_bars, share_bar
 from spark_llm.analyze.icicle import icicle
 from spark_llm.analyze.markup import data_table, el, page
+from spark_llm.analyze.numbers import cut, percent, share, short
 from spark_llm.analyze.tree import CLOSER_REQUESTS
-from spark_llm.analyze.wording import percent, share, short
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -124,7 +124,7 @@ def _trees(analysis: Analysis) -> Element:
     nodes: list[list[Child]] = [
         [
             level.name,
-            wording.cut(node.label, 90),
+            cut(node.label, 90),
             f"{node.requests:,}",
             f"{node.tokens:,}",
             share(node.reused_tokens, node.tokens),

@@ -13,12 +13,12 @@ import unicodedata
 from typing import TYPE_CHECKING, Final
 
 from spark_llm.analyze.markup import el
-from spark_llm.analyze.wording import percent, share
+from spark_llm.analyze.numbers import percent, share
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-    from spark_llm.analyze.tree import Level, Node, PrefixTree
+    from spark_llm.analyze.folding import Level, Node, PrefixTree
 
 GUTTER_PX: Final = 148
 LINE_PX: Final = 24

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from spark_llm.analyze import wording
 from spark_llm.analyze.analysis import FIXED, PLANNED, WRITTEN
-from spark_llm.analyze.wording import cut, percent, share
+from spark_llm.analyze.numbers import cut, percent, share
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

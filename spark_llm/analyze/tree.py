@@ -20,6 +20,7 @@ import numpy as np
 
 from spark_llm.analyze.blocks import level_tokens
 from spark_llm.analyze.fields import reused_by_level
+from spark_llm.analyze.folding import Level, PrefixTree, Strip
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,62 +30,11 @@ if TYPE_CHECKING:
     from spark_llm.analyze.orders import Requests
 
 MAX_LEVELS: Final = 10
-MIN_SHARE: Final = 1 / 180
 MAX_FOLDED_SHARE: Final = 1 / 8
 CLOSER_REQUESTS: Final = 60
 _LABEL_CHARS: Final = 400
 _ONE_NAME_SHARE: Final = 0.9
 _NEAR_SHARE: Final = 0.01
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """A run of requests that share their cells from the start to this level, or several folded runs.
-
-    Attributes:
-        begin: where it begins, as a share of all prompt tokens.
-        end: where it ends.
-        label: the value they share, ``value · field`` where that is not the level's, or ``… n more``.
-        runs: how many runs it stands for.
-        requests: how many requests.
-        tokens: their tokens at this level.
-        reused_tokens: of these, found in the cache.
-    """
-
-    begin: float
-    end: float
-    label: str
-    runs: int
-    requests: int
-    tokens: int
-    reused_tokens: int
-
-
-@dataclass(frozen=True, slots=True)
-class Level:
-    """One place in the prompt: usually one field.
-
-    Attributes:
-        name: the field, or the fields that stand here most often.
-        mixed: whether several fields stand here.
-        tokens: prompt tokens of all requests at this place.
-        reused_tokens: of these, found in the cache.
-        nodes: from left to right, in execution order.
-    """
-
-    name: str
-    mixed: bool
-    tokens: int
-    reused_tokens: int
-    nodes: tuple[Node, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class PrefixTree:
-    """The levels from the instruction down, and all prompt tokens."""
-
-    levels: tuple[Level, ...]
-    prompt_tokens: int
 
 
 def prefix_tree(
@@ -122,7 +72,7 @@ def prefix_tree(
     np.cumsum(prompt_tokens, out=edges[1:])
     head = np.full(count, cells.head_tokens, np.int64)
     parents = np.zeros(1, np.int64)
-    whole = _Strip(edges, max_folded_share, head, np.minimum(reused, head))
+    whole = Strip(edges, max_folded_share, head, np.minimum(reused, head))
     levels = [
         Level(
             "instruction", False, int(head.sum()), int(whole.reused.sum()),
@@ -136,13 +86,13 @@ def prefix_tree(
         here = ids[:, at].astype(np.int64) * fields + places[:, at]
         changed = changed | np.concatenate([[True], here[1:] != here[:-1]])
         name, mixed = _name(cells.fields, places[:, at])
-        strip = _Strip(edges, max_folded_share, tokens[:, at], taken[:, at])
+        strip = Strip(edges, max_folded_share, tokens[:, at], taken[:, at])
         nodes, parents = strip.fold(changed, parents, _Labels(cells, ids[:, at], places[:, at], name))
         levels.append(Level(name, mixed, int(tokens[:, at].sum()), int(taken[:, at].sum()), nodes))
     if last < fields:
         rest, rest_taken = tokens[:, last:].sum(axis=1), taken[:, last:].sum(axis=1)
         here = np.concatenate([[True], (ids[1:, last:] != ids[:-1, last:]).any(axis=1)])
-        nodes, _ = _Strip(edges, max_folded_share, rest, rest_taken).fold(changed | here, parents, None)
+        nodes, _ = Strip(edges, max_folded_share, rest, rest_taken).fold(changed | here, parents, None)
         name = f"… {fields - last} more fields"
         levels.append(Level(name, True, int(rest.sum()), int(rest_taken.sum()), nodes))
     return PrefixTree(tuple(levels), int(edges[-1]))
@@ -182,48 +132,3 @@ class _Labels:
         value = value if len(value) <= _LABEL_CHARS else value[:_LABEL_CHARS] + "…"
         field = self.cells.fields[self.places[request]]
         return value if field == self.level else f"{value} · {field}"
-
-
-@dataclass(frozen=True, slots=True)
-class _Strip:
-    """One level while it is folded."""
-
-    edges: NDArray[np.int64]
-    max_folded_share: float
-    tokens: NDArray[np.int64]
-    reused: NDArray[np.int64]
-
-    def node(self, begin: int, end: int, runs: int, label: str) -> Node:
-        """The node of requests ``begin`` to ``end``."""
-        total = max(int(self.edges[-1]), 1)
-        return Node(
-            int(self.edges[begin]) / total, int(self.edges[end]) / total, label, runs, end - begin,
-            int(self.tokens[begin:end].sum()), int(self.reused[begin:end].sum()),
-        )  # fmt: skip
-
-    def fold(
-        self, changed: NDArray[np.bool_], parents: NDArray[np.int64], labels: _Labels | None
-    ) -> tuple[tuple[Node, ...], NDArray[np.int64]]:
-        """Returns the nodes, and the first request of each, which bound the next level's.
-
-        Args:
-            changed: bool (n_requests,), where a run begins.
-            parents: first requests of the nodes above.
-            labels: the values; None where the level stands for several fields.
-        """
-        starts = np.flatnonzero(changed)
-        ends = np.append(starts[1:], len(changed))
-        small = self.edges[ends] - self.edges[starts] < MIN_SHARE * self.edges[-1]
-        parent = np.searchsorted(parents, starts, side="right")
-        joined = small[1:] & small[:-1] & (parent[1:] == parent[:-1])
-        column = (self.edges[starts] // max(self.max_folded_share * self.edges[-1], 1)).astype(np.int64)
-        joined &= column[1:] == column[:-1]
-        group = np.flatnonzero(np.concatenate([[True], ~joined]))
-        bounds = np.append(group, len(starts))
-        nodes = []
-        for first, stop in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
-            runs = stop - first
-            named = labels if runs == 1 else None
-            label = named.of(int(starts[first])) if named else f"… {runs:,} more"
-            nodes.append(self.node(int(starts[first]), int(ends[stop - 1]), runs, label))
-        return tuple(nodes), starts[group]

@@ -87,6 +87,7 @@ class EngineProcess(val spec: EngineSpec, directory: Path) extends Logging {
     catch { case NonFatal(e) => if (!stopping) logWarning("lost the engine's supervisor", e) }
     if (told.state != "failed") told = told.copy(state = "stopped")
     endedAtMs = Some(System.currentTimeMillis())
+    EngineMetrics.clear()
     if (!stopping) logWarning(s"the engine's supervisor ended: $told")
   }
 
@@ -94,6 +95,7 @@ class EngineProcess(val spec: EngineSpec, directory: Path) extends Logging {
     try {
       val node = Resources.parse(line)
       def text(name: String): Option[String] = Option(node.get(name)).filterNot(_.isNull).map(_.asText)
+      Option(node.get("metrics")).foreach(EngineMetrics.add)
       text("state").foreach { s =>
         told = EngineProcess.Told(s, text("condition"), text("message"))
         logInfo(s"engine: $line")

@@ -33,9 +33,11 @@ case class LLMEvalExec(
   override def requiredChildOrdering: Seq[Seq[SortOrder]] = Seq(sortOrder)
   override protected def withNewChildInternal(newChild: SparkPlan): LLMEvalExec = copy(child = newChild)
 
-  private lazy val counters = Map(
+  /** Without those of Spark's Python runner. */
+  private[llm] lazy val counters: Map[String, SQLMetric] = Map(
     LLMMetrics.Rows -> SQLMetrics.createMetric(sparkContext, "rows"),
     LLMMetrics.OutputRows -> SQLMetrics.createMetric(sparkContext, "answered rows"),
+    LLMMetrics.OutputBytes -> SQLMetrics.createSizeMetric(sparkContext, "answered bytes"),
     LLMMetrics.DuplicateRows -> SQLMetrics.createMetric(sparkContext, "duplicate rows"),
     LLMMetrics.Requests -> SQLMetrics.createMetric(sparkContext, "requests"),
     LLMMetrics.PromptTokens -> SQLMetrics.createMetric(sparkContext, "prompt tokens"),
@@ -46,6 +48,9 @@ case class LLMEvalExec(
     LLMMetrics.SkippedRows -> SQLMetrics.createMetric(sparkContext, "rows skipped by condition"),
     LLMMetrics.EngineWait -> SQLMetrics.createTimingMetric(sparkContext, "engine wait"))
   override lazy val metrics: Map[String, SQLMetric] = counters ++ pythonMetrics
+
+  /** What a run report shows beside the metrics; filled where spark.llm.report.dir is set. */
+  @transient private[llm] lazy val profile: CallProfile = new CallProfile
 
   override def simpleString(maxFields: Int): String = LLMEval.describe(call, guard, result, layout)
 
@@ -82,6 +87,10 @@ case class LLMEvalExec(
       Option.when(instruction.isEmpty)("instruction" -> call.instruction)
     // an Arrow batch without columns loses its row count
     val columns = if (asked.isEmpty) Seq("row" -> Literal(0)) else asked
+    val reported = RunReport.folder(values).map { _ =>
+      sparkContext.register(profile)
+      profile
+    }
     val job = LLMEvalJob(
       function = PythonCommand.function(spec(instruction, values, zone), python),
       engine = Option.when(kind == EngineKind.Vllm)(EngineSpec(values, python)),
@@ -101,7 +110,9 @@ case class LLMEvalExec(
       runnerConf = ArrowPythonRunner.getPythonRunnerConfMap(conf),
       artifact = JobArtifactSet.getCurrentJobArtifactState.map(_.uuid),
       metrics = counters,
-      pythonMetrics = pythonMetrics)
+      pythonMetrics = pythonMetrics,
+      site = CallSites.label(call),
+      profile = reported)
     child.execute().mapPartitionsWithIndexInternal((index, rows) => new LLMEvalPartition(job, index, rows).answers())
   }
 
@@ -117,7 +128,7 @@ case class LLMEvalExec(
   /** What the Python worker is told; the format is read in spark_llm/worker. */
   private def spec(instruction: Option[String], values: Map[String, String], zone: String): String =
     Resources.write(Map[String, Any](
-      "version" -> 2,
+      "version" -> 3,
       "call" -> (layoutSpec ++ Map[String, Any](
         "instruction" -> instruction,
         "field_names" -> call.fieldNames,
@@ -134,6 +145,7 @@ case class LLMEvalExec(
 object LLMMetrics {
   val Rows = "rows"
   val OutputRows = "outputRows"
+  val OutputBytes = "outputBytes"
   val DuplicateRows = "duplicateRows"
   val Requests = "requests"
   val PromptTokens = "promptTokens"

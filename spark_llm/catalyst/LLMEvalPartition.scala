@@ -20,6 +20,8 @@ import org.apache.spark.util.Utils
  * All that a task of LLMEvalExec needs; serialized with the task.
  *
  * @param tuple what makes two neighbours one question; empty: every row is a question of its own
+ * @param site  the call in the metric system
+ * @param profile collects for the run report, where there is one
  */
 case class LLMEvalJob(
     function: SimplePythonFunction,
@@ -40,7 +42,9 @@ case class LLMEvalJob(
     runnerConf: Map[String, String],
     artifact: Option[String],
     metrics: Map[String, SQLMetric],
-    pythonMetrics: Map[String, SQLMetric])
+    pythonMetrics: Map[String, SQLMetric],
+    site: String,
+    profile: Option[CallProfile])
 
 /** One partition: rows out to the Python worker, answers back beside the rows they belong to, in order. */
 class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow]) {
@@ -51,6 +55,7 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
     HybridRowQueue(context.taskMemoryManager(), new File(Utils.getLocalDir(SparkEnv.get.conf)), job.input.length)
   context.addTaskCompletionListener[Unit](_ => waiting.close())
   private val fates = new RowFates
+  private val site = CallCounters.of(job.site)
 
   def answers(): Iterator[InternalRow] = if (!rows.hasNext) Iterator.empty else {
     val batches = new BoundedBatches(questions(), job.batchRows, job.batchBytes)
@@ -131,8 +136,11 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
           last
         case RowFates.Asked => keep(replies.next())
       }
+      val row = waiting.remove()
       job.metrics(LLMMetrics.OutputRows) += 1
-      toUnsafe(both(waiting.remove(), answer))
+      // as the exchange counts its rows: a long row is more of the work than a short one
+      job.metrics(LLMMetrics.OutputBytes) += row.asInstanceOf[UnsafeRow].getSizeInBytes
+      toUnsafe(both(row, answer))
     }
 
     private def keep(reply: InternalRow): InternalRow = {
@@ -154,6 +162,7 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
     count(LLMMetrics.GeneratedTokens, reply.getLong(6))
     count(LLMMetrics.EngineWait, reply.getLong(7))
     count(LLMMetrics.Retries, reply.getInt(8))
+    if (!reply.isNullAt(9)) job.profile.foreach(_.addPrefixes(reply.getUTF8String(9).toString))
     val condition = reply.getUTF8String(1)
     val answer = if (reply.isNullAt(0)) null else reply.get(0, job.returnType)
     if (condition != null) failed(condition, reply.getUTF8String(2))
@@ -162,6 +171,7 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
 
   private def failed(condition: UTF8String, message: UTF8String): InternalRow = {
     count(LLMMetrics.FailedRows, 1)
+    job.profile.foreach(_.addError(condition.toString, String.valueOf(message)))
     job.onError match {
       case LLMOptions.Fail => throw LLMErrors.whileRunning(condition.toString, String.valueOf(message))
       case LLMOptions.Struct => InternalRow(InternalRow(null, InternalRow(condition, message)))
@@ -169,7 +179,10 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
     }
   }
 
-  private def count(metric: String, n: Long): Unit = if (n != 0) job.metrics(metric).add(n)
+  private def count(metric: String, n: Long): Unit = if (n != 0) {
+    job.metrics(metric).add(n)
+    site.add(metric, n)
+  }
 
   // Python workers buffer 64 KiB of output; short answers would stay there until the end of the task, and LIMIT and
   // live metrics would wait for them. The runner reads the size where it is constructed, on the executor.
@@ -191,5 +204,5 @@ object LLMEvalPartition {
   private def replySchema(value: DataType): StructType = new StructType()
     .add("value", value).add("condition", StringType).add("message", StringType).add("requests", IntegerType)
     .add("prompt_tokens", LongType).add("cached_prompt_tokens", LongType).add("generated_tokens", LongType)
-    .add("engine_wait_ms", LongType).add("retries", IntegerType)
+    .add("engine_wait_ms", LongType).add("retries", IntegerType).add("profile", StringType)
 }

@@ -29,6 +29,15 @@ class LLMDriverPlugin extends DriverPlugin {
     sc.conf.getAll.foreach { case (k, v) => if (k.startsWith("spark.")) conf.setConfString(k, v) }
     (LLMConf.userSet(conf) + (Python -> PythonCommand.executable(conf))).asJava
   }
+
+  override def registerMetrics(appId: String, context: PluginContext): Unit =
+    ClusterMetrics.register(context.metricRegistry)
+
+  /** What an executor tells; see MetricsReporter. */
+  override def receive(message: Any): AnyRef = {
+    ClusterMetrics.receive(message.toString)
+    null
+  }
 }
 
 class LLMExecutorPlugin extends ExecutorPlugin with Logging {
@@ -37,6 +46,8 @@ class LLMExecutorPlugin extends ExecutorPlugin with Logging {
     context.metricRegistry.register("engine.up", new Gauge[Int] {
       override def getValue: Int = if (EngineHost.state == "ready") 1 else 0
     })
+    EngineMetrics.register(context.metricRegistry)
+    MetricsReporter.start(context)
     val values = extra.asScala.toMap - LLMPlugin.Python
     if (values.contains("spark.llm.model") && EngineKind.of(values) == EngineKind.Vllm) {
       EngineHost.prestart(EngineSpec(values, extra.get(LLMPlugin.Python)))
@@ -45,7 +56,10 @@ class LLMExecutorPlugin extends ExecutorPlugin with Logging {
     }
   }
 
-  override def shutdown(): Unit = EngineHost.stop()
+  override def shutdown(): Unit = {
+    MetricsReporter.stop()
+    EngineHost.stop()
+  }
 }
 
 object LLMPlugin {

@@ -26,6 +26,8 @@ case class PlanCalls(session: SparkSession) extends Rule[LogicalPlan] {
   override def apply(plan: LogicalPlan): LogicalPlan = if (!Calls.waiting(plan)) plan else {
     PredicateHistory.follow(session)
     LastExplain.follow(session)
+    Progress.follow(session)
+    RunReport.follow(session)
     ExplainCalls.provide(session)
     val spread = Calls.opaque(yes = false, plan).transformUp {
       case a: Aggregate if a.expressions.exists(LLMCall.in) => SplitAggregate(a)

@@ -10,15 +10,16 @@ object PlannedCalls {
    * @param planned as the query was planned
    * @param ran     the same node after adaptive execution, where it got rows
    * @param gone    adaptive execution has taken it out of the plan
+   * @param latest  the same node as the plan now stands, whether it got rows or not
    */
-  case class Call(planned: LLMEvalExec, ran: Option[LLMEvalExec], gone: Boolean)
+  case class Call(planned: LLMEvalExec, ran: Option[LLMEvalExec], gone: Boolean, latest: Option[LLMEvalExec])
 
   def apply(plan: SparkPlan): Seq[Call] = {
     val now = nodes(plan, first = false).map(e => e.result.exprId -> e).toMap
     val first = nodes(plan, first = true)
     once(first.distinctBy(_.result.exprId)).map { e =>
       val same = now.get(e.result.exprId)
-      Call(e, same.filter(rows(_) > 0), gone = same.isEmpty)
+      Call(e, same.filter(rows(_) > 0), gone = same.isEmpty, same)
     }
   }
 

@@ -1,5 +1,7 @@
 package org.apache.spark.sql.llm
 
+import scala.jdk.CollectionConverters._
+
 import com.fasterxml.jackson.databind.{JsonNode, ObjectMapper}
 
 /** JSON tables that lie beside these classes in the jar and beside the Python modules in the package. */
@@ -15,11 +17,13 @@ object Resources {
 
   def parse(text: String): JsonNode = mapper.readTree(text)
 
+  /** The members of an object. */
+  def members(node: JsonNode): Map[String, JsonNode] = node.fieldNames.asScala.map(k => k -> node.get(k)).toMap
+
   /** Scala strings, numbers, booleans, None, Map and Seq as JSON text. */
   def write(value: Any): String = mapper.writeValueAsString(toJava(value))
 
   private def toJava(value: Any): Any = {
-    import scala.jdk.CollectionConverters._
     value match {
       case m: Map[_, _] => m.map { case (k, v) => k.toString -> toJava(v) }.asJava
       case s: Seq[_] => s.map(toJava).asJava

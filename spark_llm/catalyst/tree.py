@@ -70,7 +70,7 @@ class Tree:
             entries[file.relative_to(resources).as_posix()] = file.read_bytes()
         for file in _files(self.package):
             name = file.relative_to(self.package).as_posix()
-            if file.suffix in {".py", ".json"} and not name.startswith(_NOT_FOR_WORKERS):
+            if file.suffix in {".py", ".json", ".css"} and not name.startswith(_NOT_FOR_WORKERS):
                 entries[f"spark_llm/{name}"] = file.read_bytes()
         info = f"{DISTRIBUTION.replace('-', '_')}-{self.version}.dist-info"
         entries[f"{info}/METADATA"] = (

@@ -66,6 +66,12 @@ class FakeEngine:
         self._max_model_len = max_model_len
         self._cache = PrefixCache(cache_tokens, lag)
         self._lock = threading.Lock()
+        self._counts = {"prompt_tokens": 0, "prefix_cache_hits": 0, "generation_tokens": 0}
+
+    def counts(self) -> dict[str, int]:
+        """Tokens since the start, by vLLM's names."""
+        with self._lock:
+            return {**self._counts, "prefix_cache_queries": self._counts["prompt_tokens"]}
 
     @classmethod
     def from_conf(cls, conf: Conf) -> FakeEngine:
@@ -104,6 +110,10 @@ class FakeEngine:
     ) -> list[EngineAnswer]:
         served = sorted(range(len(requests)), key=lambda place: requests[place].priority)
         answers = {place: self._answer(requests[place], form, salt, sampling) for place in served}
+        for each in answers.values():
+            self._counts["prompt_tokens"] += each.prompt_tokens
+            self._counts["prefix_cache_hits"] += each.cached_prompt_tokens
+            self._counts["generation_tokens"] += each.generated_tokens
         return [answers[place] for place in range(len(requests))]
 
     def _answer(self, request: EngineRequest, form: Form, salt: bytes, sampling: Sampling) -> EngineAnswer:

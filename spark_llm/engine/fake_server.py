@@ -1,6 +1,6 @@
 """The fake engine behind HTTP, to test real clients: `python -m spark_llm.engine.fake_server --port 8000`.
 
-    GET  /health   GET /v1/models
+    GET  /health   GET /v1/models   GET /metrics (vLLM's names)
     POST /v1/chat/completions      the OpenAI form, one conversation
     POST /spark_llm/v1/batch       the form of an executor's own engine, many conversations
 
@@ -50,6 +50,7 @@ class FakeServer(ThreadingHTTPServer):
         handler: type[Handler] | None = None,
     ) -> None:
         self.engine, self.delay_s, self.credential = engine, delay_s, credential
+        self.running = 0
         if uds is None:
             super().__init__(("127.0.0.1", port), handler or Handler)
             return
@@ -79,8 +80,23 @@ class Handler(BaseHTTPRequestHandler):
             self.reply(200, {})
         elif self.path == "/v1/models":
             self.reply(200, {"object": "list", "data": [{"id": "fake", "object": "model"}]})
+        elif self.path == "/metrics":
+            self._send(200, self._metrics().encode(), "text/plain; version=0.0.4")
         else:
             self.reply(404, {"detail": "Not Found"})
+
+    def _metrics(self) -> str:
+        """The page that vLLM has, as far as there is anything to say."""
+        label = '{engine="0",model_name="fake"}'
+        lines = [
+            f"vllm:{name}_total{label} {count:.1f}" for name, count in self.server.engine.counts().items()
+        ]
+        gauges = {
+            "num_requests_running": self.server.running,
+            "num_requests_waiting": 0,
+            "kv_cache_usage_perc": 0,
+        }
+        return "\n".join([*lines, *(f"vllm:{name}{label} {value:.1f}" for name, value in gauges.items()), ""])
 
     def do_POST(self) -> None:
         """The routes that answer prompts."""
@@ -89,6 +105,13 @@ class Handler(BaseHTTPRequestHandler):
         if wanted is not None and self.headers.get("authorization") != f"Bearer {wanted}":
             self.reply(401, {"error": {"message": "wrong credential"}})
             return
+        self.server.running += 1
+        try:
+            self._answer_prompts(body)
+        finally:
+            self.server.running -= 1
+
+    def _answer_prompts(self, body: dict[str, Any]) -> None:
         time.sleep(self.server.delay_s)
         if self.path == BATCH_PATH:
             answers = self._answers(body, body["messages"])
@@ -121,9 +144,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def reply(self, status: int, body: dict[str, Any], headers: Mapping[str, str] | None = None) -> None:
         """Writes a response."""
-        data = json.dumps(body).encode()
+        self._send(status, json.dumps(body).encode(), "application/json", headers)
+
+    def _send(self, status: int, data: bytes, kind: str, headers: Mapping[str, str] | None = None) -> None:
         self.send_response(status)
-        self.send_header("content-type", "application/json")
+        self.send_header("content-type", kind)
         for name, value in (headers or {}).items():
             self.send_header(name, value)
         self.send_header("content-length", str(len(data)))

@@ -1,7 +1,8 @@
 """The engine's supervisor as a program: `python -m spark_llm.engine.server`, one per executor JVM.
 
     stdin, first line   {"dir": FOLDER, "conf": {"spark.llm.model": …}}; then open as long as the JVM lives
-    stdout              one JSON line per state (see `EngineState`); the last one is kept in FOLDER/state.json
+    stdout              a JSON line per state (see `EngineState`); the last one is kept in FOLDER/state.json;
+                        between them the engine's figures, see `metrics_poll`
     exit status         0 when stdin ended or a signal said stop; 1 when the engine failed for good
 
 Whatever ends the JVM ends its side of stdin, and with it the engine and all its processes.
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING
 from spark_llm.conf import parse_conf, resolve_model
 from spark_llm.engine import place as places
 from spark_llm.engine.machine import this_machine
+from spark_llm.engine.metrics_poll import start_polling
 from spark_llm.engine.model_path import model_argument
 from spark_llm.engine.plugin_path import python_path
 from spark_llm.engine.process import EngineProcess, tail
@@ -112,6 +114,7 @@ def serve(folder: Path, settings: dict[str, str], stop: threading.Event) -> int:
             stalled=stalled,
             use_less=starter.use_less,
         )
+        start_polling(place.socket, sys.stdout, stop)
         compiling = start_compiling(dict(os.environ))
         try:
             return supervisor.run()

@@ -35,17 +35,26 @@ def get_status(path: str, url: str, timeout_s: float = 5.0) -> int | None:
         connection.close()
 
 
-def get_json(path: str, url: str, timeout_s: float = 5.0) -> Any:
-    """The JSON body of a GET that was answered with 200; None for anything else."""
+def get_text(path: str, url: str, timeout_s: float = 5.0) -> str | None:
+    """The body of a GET that is answered with 200, else None."""
     connection = _Connection(path, timeout_s)
     try:
         connection.request("GET", url)
-        response = connection.getresponse()
-        return json.loads(response.read()) if response.status == 200 else None
-    except (OSError, http.client.HTTPException, ValueError):
+        answer = connection.getresponse()
+        return answer.read().decode(errors="replace") if answer.status == 200 else None
+    except (OSError, http.client.HTTPException):
         return None
     finally:
         connection.close()
+
+
+def get_json(path: str, url: str, timeout_s: float = 5.0) -> Any:
+    """The JSON body of a GET that was answered with 200; None for anything else."""
+    text = get_text(path, url, timeout_s)
+    try:
+        return None if text is None else json.loads(text)
+    except ValueError:
+        return None
 
 
 def is_listening(path: Path, timeout_s: float = 2.0) -> bool:

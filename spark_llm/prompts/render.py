@@ -58,11 +58,15 @@ class Form:
         keys: ``"name": `` per field, in written order.
         order: positions into ``keys`` in prompt order.
         groups: see ``any_order`` of `Renderer`.
+
+    Attributes:
+        order: as given.
     """
 
     def __init__(
         self, keys: Sequence[str], order: tuple[int, ...], groups: Sequence[tuple[int, ...]]
     ) -> None:
+        self.order = order
         named = list(order)
         # Places in the prompt that a group has: its names go there in written order, whatever value comes.
         self._groups = [[at for at, place in enumerate(order) if place in group] for group in groups]

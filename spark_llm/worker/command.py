@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     MapArrow = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 
-SPEC_VERSION: Final = 2
+SPEC_VERSION: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def load_command(spec_json: str) -> tuple[MapArrow, StructType]:
     """Returns the function that Spark's worker runs and the type of its rows: what the JVM's pickle calls.
 
     Args:
-        spec_json: ``{"version": 2, "call": {…}, "conf": {"spark.llm.…": "…"}}``.
+        spec_json: ``{"version": 3, "call": {…}, "conf": {"spark.llm.…": "…"}}``.
 
     Raises:
         SparkLLMError: a setting is wrong, or the jar and this package are of different releases.
@@ -109,4 +109,5 @@ def result_type(return_type: DataType) -> StructType:
         .add("generated_tokens", LongType())
         .add("engine_wait_ms", LongType())
         .add("retries", IntegerType())
+        .add("profile", StringType())
     )

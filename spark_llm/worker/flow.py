@@ -25,6 +25,7 @@ from spark_llm.worker.constraint import constraint_of
 from spark_llm.worker.engine_traits import EngineTraits, traits_of
 from spark_llm.worker.planning import WindowPlanner
 from spark_llm.worker.priority import GroupPriority, monotonic_us
+from spark_llm.worker.profile import profile_of
 from spark_llm.worker.questions import Questions
 from spark_llm.worker.result import ResultWriter
 from spark_llm.worker.scalar import Invalid
@@ -101,6 +102,7 @@ class Flow:
         self._in_flight = self._planned = self._answered = 0
         self._waited_s = 0.0
         self._engine: EngineTraits | None = None
+        self._profile = profile_of(call, conf)
 
     @property
     def full(self) -> bool:
@@ -161,7 +163,9 @@ class Flow:
             self._held_rows -= len(batch.slots)
             self._held_bytes -= batch.bytes
             waited_ms, self._waited_s = round(self._waited_s * 1000), 0.0
-            yield self._writer.write(batch.slots, batch.answers, waited_ms)
+            last = not self._held
+            profile = self._profile.take(last=last) if self._profile else None
+            yield self._writer.write(batch.slots, batch.answers, waited_ms, profile)
 
     def cancel(self) -> None:
         """Drops what is under way: nobody waits for it."""
@@ -180,6 +184,8 @@ class Flow:
             future = client.submit(self._requests(taken), self._sampling)
             self._under_way.append(Slice([each.question for each in taken], future))
             self._in_flight += count
+            if self._profile:
+                self._profile.sent(taken)
 
     def _requests(self, taken: list[Planned]) -> list[EngineRequest]:
         system, rank = self._system, self._priority.of
@@ -206,6 +212,8 @@ class Flow:
         self._waited_s += time.monotonic() - started
         if len(answers) != len(asked):
             raise engine_failed(f"{len(asked)} prompts were sent and {len(answers)} answers came back")
+        if self._profile:
+            self._profile.answered(answers)
         refused = False
         for question, answer in zip(asked, answers, strict=True):
             question.batch.answers[question.row] = answer

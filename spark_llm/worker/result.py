@@ -31,7 +31,11 @@ class ResultWriter:
         self._schema = pa.schema(fields)
 
     def write(
-        self, slots: Sequence[Slot], answers: Mapping[int, EngineAnswer], engine_wait_ms: int
+        self,
+        slots: Sequence[Slot],
+        answers: Mapping[int, EngineAnswer],
+        engine_wait_ms: int,
+        profile: str | None = None,
     ) -> pa.RecordBatch:
         """Returns one row per slot.
 
@@ -40,6 +44,7 @@ class ResultWriter:
             answers: what the engine said, by the row that asked; other rows cost nothing.
             engine_wait_ms: how long the task stood still for this batch; put on its first row, so that sums
                 are right.
+            profile: a summary for the run report (see `profile`), put on the first row.
         """
         rows = len(slots)
         requests, prompt, cached, generated, retries = ([0] * rows for _ in range(5))
@@ -56,7 +61,7 @@ class ResultWriter:
             condition = message = [None] * rows
         columns = (
             [slot.value for slot in slots], condition, message, requests, prompt, cached, generated,
-            [engine_wait_ms, *[0] * (rows - 1)], retries,
+            [engine_wait_ms, *[0] * (rows - 1)], retries, [profile, *[None] * (rows - 1)],
         )  # fmt: skip
         arrays = [pa.array(column, field.type) for column, field in zip(columns, self._schema, strict=True)]
         return pa.RecordBatch.from_arrays(arrays, schema=self._schema)

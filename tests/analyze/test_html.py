@@ -6,7 +6,7 @@ import pytest
 
 from spark_llm.analyze.icicle import fitted, wrapped
 from spark_llm.analyze.markup import el, page
-from spark_llm.analyze.wording import percent, short
+from spark_llm.analyze.numbers import percent, short
 
 
 class Reader(HTMLParser):

@@ -95,3 +95,32 @@ def test_wrong_settings_are_told_before_anything_starts(conf, condition):
 def test_a_remote_server_is_told_what_it_needs():
     with pytest.raises(SparkLLMError, match=f"--jars /x/our.jar .*{session.PLUGIN}"):
         session.configure(Builder(spark_remote="sc://host:15002"))
+
+
+@pytest.mark.parametrize(
+    ("options", "beat"),
+    [
+        ({"spark_master": "local[2]"}, "2s"),
+        ({"spark_master": "yarn"}, None),
+        ({}, None),
+        ({"spark_master": "local[2]", "spark_executor_heartbeatInterval": "7s"}, "7s"),
+    ],
+)
+def test_a_local_session_tells_its_counts_often_enough_for_the_progress_line(options, beat):
+    assert session.configure(Builder(**options))._options.get("spark.executor.heartbeatInterval") == beat
+
+
+def test_progress_is_drawn_where_somebody_looks_or_asks_for_it(monkeypatch):
+    from spark_llm.progress import follow
+
+    started = []
+    monkeypatch.setattr(follow.Watcher, "start", started.append)
+    monkeypatch.setattr(follow, "_running", [])
+    session.configure(Builder())
+    session.configure(Builder(), progress_enabled="false")
+    assert started == []  # a test's standard error is no terminal
+    session.configure(Builder(), progress_enabled=True)
+    assert len(started) == 1
+    monkeypatch.setattr(follow, "seen", lambda: True)
+    session.configure(Builder())
+    assert len(started) == 2

@@ -91,7 +91,7 @@ class SupervisorUnderTest:
         if command is not None:
             program = ["-c", _WITH_STAND_IN, json.dumps(command)]
         self.folder = folder
-        self.lines = []
+        self.lines, self.metrics = [], []
         self._rest = b""
         self.process = subprocess.Popen(
             [sys.executable, *program],
@@ -121,7 +121,9 @@ class SupervisorUnderTest:
         if not data:
             pytest.fail(f"the supervisor ended ({self.process.wait()}) without {states}; got {self.lines}")
         *whole, self._rest = (self._rest + data).split(b"\n")
-        self.lines += [json.loads(line) for line in whole if line.strip()]
+        told = [json.loads(line) for line in whole if line.strip()]
+        self.lines += [line for line in told if "state" in line]
+        self.metrics += [line["metrics"] for line in told if "metrics" in line]
 
     def end_stdin(self):
         self.process.stdin.close()

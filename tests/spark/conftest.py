@@ -27,6 +27,8 @@ def spark(tmp_path_factory):
         "spark.sql.session.timeZone": "UTC",
         "spark.driver.memory": "1g",
         "spark.log.level": "ERROR",
+        "spark.metrics.conf.*.sink.prometheusServlet.class": "org.apache.spark.metrics.sink.PrometheusServlet",
+        "spark.metrics.conf.*.sink.prometheusServlet.path": "/metrics/prometheus",
     }
     for key, value in settings.items():
         builder = builder.config(key, value)

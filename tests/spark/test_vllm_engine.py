@@ -3,11 +3,14 @@
 import importlib.util
 import json
 import os
+import re
 import shutil
 import signal
 import threading
 import time
+from collections import Counter
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -136,6 +139,37 @@ def test_control_characters(spark, engine):
     frame = spark.createDataFrame([('"a"\\\n\t\x01 € 🎉',)], "text STRING")
     frame.createOrReplaceTempView("odd")
     assert spark.sql("SELECT llm('Copy the text.', text) a FROM odd").head().a is not None
+
+
+def test_its_metrics_reach_the_metric_system_and_the_report(spark, engine, conf, tmp_path):
+    conf("spark.llm.report.dir", str(tmp_path))
+    before = Counter(engine_counts(spark))
+    spark.sql("SELECT llm('What is it about?', text, product, max_tokens => 24) FROM reviews").collect()
+    cost = metrics.last_query(spark)[0]
+    data = json.loads(Path(metrics.last_report(spark)).with_suffix(".json").read_text())
+    for _ in range(100):
+        gained = Counter(engine_counts(spark)) - before
+        if gained["generation_tokens"] >= cost.generated_tokens:
+            break
+        time.sleep(0.1)
+    assert gained["prompt_tokens"] == gained["prefix_cache_queries"] == cost.prompt_tokens
+    assert gained["prefix_cache_hits"] == cost.cached_prompt_tokens
+    assert gained["generation_tokens"] == cost.generated_tokens
+    readings = [each["metrics"] for each in data["engines"]]
+    assert len(readings) > 1
+    assert max(each["num_requests_running"] for each in readings) > 0
+    assert max(each["kv_cache_usage_perc"] for each in readings) > 0
+    page = Path(metrics.last_report(spark)).read_text()
+    assert "Read from the engines of the executors every two seconds" in page
+    if keep := os.environ.get("SPARK_LLM_KEEP_REPORT"):
+        shutil.copy(metrics.last_report(spark), keep)
+
+
+def engine_counts(spark):
+    """The engine's counters in Spark's metric system."""
+    with urlopen(f"{spark.sparkContext.uiWebUrl}/metrics/prometheus/") as answer:
+        found = re.findall(r"LLMPlugin_engine_(\w+)_Count\S* (\d+)", answer.read().decode())
+    return {name: int(value) for name, value in found}
 
 
 @pytest.mark.reliability("kill -9 of the engine in mid-query", "started again; no row lost or doubled")
