@@ -235,6 +235,12 @@ ENTRIES: Final[tuple[Entry, ...]] = (
         low=0.1,
     ),
     _entry(
+        "cache.broadcastMaxSize", "bytes", None,
+        "Stored answers of a call, as large as their files, up to which they are sent to every executor for the "
+        "look-up; above, Spark joins them. Unset: a tenth of the smaller of driver's and executors' memory.",
+        low=1,
+    ),
+    _entry(
         "logPrompts.enabled", "boolean", "false",
         "Keep instructions and fields of rows, as text, beside what is stored about them.",
     ),

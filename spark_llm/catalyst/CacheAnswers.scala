@@ -76,7 +76,7 @@ case class CacheAnswers(session: SparkSession) {
   }
 
   /** Files are compressed and a hash table is not; a tenth of the smaller heap is left for it. */
-  private def mostBroadcastBytes: Long = {
+  private def mostBroadcastBytes: Long = CacheConf.broadcastMaxBytes.getOrElse {
     val conf = session.sparkContext.conf
     val executor = if (session.sparkContext.isLocal) Long.MaxValue
       else conf.getSizeAsBytes("spark.executor.memory", "1g")

@@ -14,6 +14,7 @@ object CacheConf {
   private val Dir = "spark.llm.cache.dir"
   private val Ttl = "spark.llm.cache.ttl"
   private val MaxSize = "spark.llm.cache.maxSize"
+  private val BroadcastMaxSize = "spark.llm.cache.broadcastMaxSize"
   private val FlushInterval = "spark.llm.cache.flushInterval"
   private val DefaultFolder = "spark_llm_cache"
 
@@ -29,9 +30,13 @@ object CacheConf {
 
   def flushMs: Long = milliseconds(FlushInterval, LLMConf.session(FlushInterval).get)
 
-  def maxBytes: Option[Long] = LLMConf.session(MaxSize).map { text =>
+  def maxBytes: Option[Long] = bytes(MaxSize)
+
+  def broadcastMaxBytes: Option[Long] = bytes(BroadcastMaxSize)
+
+  private def bytes(key: String): Option[Long] = LLMConf.session(key).map { text =>
     try JavaUtils.byteStringAsBytes(text)
-    catch { case _: NumberFormatException => throw LLMErrors.invalidConf(MaxSize, text, "a size such as 10g") }
+    catch { case _: NumberFormatException => throw LLMErrors.invalidConf(key, text, "a size such as 10g") }
   }
 
   private def milliseconds(key: String, text: String): Long =

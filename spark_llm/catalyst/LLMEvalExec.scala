@@ -47,7 +47,7 @@ case class LLMEvalExec(
     LLMMetrics.GeneratedTokens -> SQLMetrics.createMetric(sparkContext, "generated tokens"),
     LLMMetrics.Retries -> SQLMetrics.createMetric(sparkContext, "retries"),
     LLMMetrics.FailedRows -> SQLMetrics.createMetric(sparkContext, "failed rows"),
-    LLMMetrics.CachedRows -> SQLMetrics.createMetric(sparkContext, "rows answered from the cache"),
+    LLMMetrics.CachedRows -> SQLMetrics.createMetric(sparkContext, "rows from cache"),
     LLMMetrics.SkippedRows -> SQLMetrics.createMetric(sparkContext, "rows skipped by condition"),
     LLMMetrics.EngineWait -> SQLMetrics.createTimingMetric(sparkContext, "engine wait"))
   override lazy val metrics: Map[String, SQLMetric] = counters ++ pythonMetrics
