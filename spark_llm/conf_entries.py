@@ -37,6 +37,10 @@ ENTRIES: Final[tuple[Entry, ...]] = (
         "Where the key of that endpoint is found: env:NAME or file:PATH, never the key itself.",
     ),
     _entry(
+        "models.<name>.revision", "string", None,
+        "Which state of the model <name> is meant, such as a commit; stored answers of another are not used.",
+    ),
+    _entry(
         "engine.kind", "string", "vllm",
         "vllm: one engine per executor, started by the plug-in; openai: a remote endpoint; fake: "
         "made-up, repeatable answers, for tests.",
@@ -204,6 +208,36 @@ ENTRIES: Final[tuple[Entry, ...]] = (
     _entry(
         "exchange.partitions", "int", None,
         "Partitions of the shuffle that brings equal rows together; unset: enough for every engine.",
+        low=1,
+    ),
+    _entry(
+        "cache.enabled", "boolean", "false",
+        "Keep answers in files while a query runs, and look them up in later ones: a rerun asks only what is missing.",
+    ),
+    _entry(
+        "cache.dir", "string", None,
+        "Folder of the stored answers, as Spark writes paths; unset: spark_llm_cache in spark.sql.warehouse.dir.",
+    ),
+    _entry(
+        "cache.ttl", "duration", None,
+        "Stored answers that are older are asked again; unset: they stay good.",
+        low=0,
+    ),
+    _entry(
+        "cache.maxSize", "bytes", None,
+        "Size of the folder of stored answers, in bytes or with a unit, above which the oldest files are deleted when "
+        "a query ends; unset: no limit.",
+        low=1,
+    ),
+    _entry(
+        "cache.flushInterval", "duration", "2s",
+        "How long an answer may wait until it is in a file that a later run finds.",
+        low=0.1,
+    ),
+    _entry(
+        "cache.broadcastMaxSize", "bytes", None,
+        "Stored answers of a call, as large as their files, up to which they are sent to every executor for the "
+        "look-up; above, Spark joins them. Unset: a tenth of the smaller of driver's and executors' memory.",
         low=1,
     ),
     _entry(

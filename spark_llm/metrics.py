@@ -36,6 +36,7 @@ class CallMetrics:
         retries: requests that were sent again, after a failure that may pass; what they are known to have
             cost is in the tokens.
         failed_rows: rows that ended with an error condition.
+        rows_from_cache: rows that an earlier query had asked about, with spark.llm.cache.enabled.
         rows_skipped_by_condition: rows whose CASE, AND or OR made the answer irrelevant.
     """
 
@@ -48,6 +49,7 @@ class CallMetrics:
     generated_tokens: int = 0
     retries: int = 0
     failed_rows: int = 0
+    rows_from_cache: int = 0
     rows_skipped_by_condition: int = 0
 
 

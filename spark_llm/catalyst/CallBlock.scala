@@ -53,6 +53,7 @@ case class CallBlock(planned: LLMEvalExec, ran: Option[LLMEvalExec], unused: Boo
     val guarded = planned.guard.fold("")(g => s", asked only if ${g.sql}")
     val actual = if (unused) " -> 0" else after { e =>
       val extra = Seq(
+        LLMMetrics.CachedRows -> "from the cache",
         LLMMetrics.SkippedRows -> "skipped by condition",
         LLMMetrics.FailedRows -> "failed").map { case (m, text) => metric(e, m) -> text }
       val told = extra.collect { case (n, text) if n > 0 => s"${count(n.toDouble)} $text" }

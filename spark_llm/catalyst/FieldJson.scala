@@ -28,8 +28,15 @@ object FieldJson {
     case _ => false
   }
 
+  /** All fields of a call as one JSON object, as text. */
+  def all(call: LLMCall, timeZone: String): Expression =
+    plain(StructsToJson(options, CreateNamedStruct(
+      call.fieldNames.zip(call.fields).flatMap { case (n, f) => Seq(Literal(n), f) }), Some(timeZone)))
+
   /** `{"v":VALUE}`, or `{}` for NULL: the worker cuts VALUE out. */
-  def encode(value: Expression, timeZone: String): Expression = json(value, Some(timeZone)) match {
+  def encode(value: Expression, timeZone: String): Expression = plain(json(value, Some(timeZone)))
+
+  private def plain(e: Expression): Expression = e match {
     case r: RuntimeReplaceable => r.replacement
     case e => e
   }

@@ -16,7 +16,7 @@ object LLMConf {
   private lazy val entries: JsonNode = Resources.json("conf-entries.json")
 
   // spark.llm.models.<name>.path and its like: known by prefix and last part
-  private val NamedModel = """spark\.llm\.models\.[^.]+\.(path|endpoint|secret)""".r
+  private val NamedModel = """spark\.llm\.models\.[^.]+\.(path|endpoint|secret|revision)""".r
 
   def known: Seq[String] = entries.fieldNames.asScala.toSeq
 
@@ -91,11 +91,11 @@ object LLMConf {
   private def positive(key: String, text: String): Int =
     text.trim.toIntOption.filter(_ > 0).getOrElse(throw LLMErrors.invalidConf(key, text, "a positive INT"))
 
-  private def boolean(key: String): Boolean = {
+  private[llm] def boolean(key: String): Boolean = {
     val text = session(key).get
     text.trim.toLowerCase.toBooleanOption.getOrElse(throw LLMErrors.invalidConf(key, text, "true or false"))
   }
 
-  private def session(key: String): Option[String] =
+  private[llm] def session(key: String): Option[String] =
     Option(SQLConf.get.getConfString(key, null)).orElse(default(key))
 }

@@ -105,6 +105,9 @@ object LLMErrors {
   def hostNotAllowed(host: String, allowed: String): LLMAnalysisException =
     of("LLM_HOST_NOT_ALLOWED", "host" -> host, "allowed" -> allowed)
 
+  def cacheNotWritable(dir: String, reason: String): LLMAnalysisException =
+    of("LLM_CACHE_NOT_WRITABLE", "dir" -> dir, "reason" -> reason)
+
   def engineFailed(reason: String, log: String): LLMExecutionException =
     new LLMExecutionException("LLM_ENGINE_FAILED", text("LLM_ENGINE_FAILED", Map("reason" -> reason, "log" -> log)))
 

@@ -1,5 +1,7 @@
 package org.apache.spark.sql.llm
 
+import org.apache.hadoop.fs.Path
+
 import org.apache.spark.JobArtifactSet
 import org.apache.spark.rdd.RDD
 import org.apache.spark.sql.catalyst.InternalRow
@@ -24,9 +26,11 @@ case class LLMEvalExec(
     guard: Option[Expression],
     result: AttributeReference,
     layout: Layout,
+    stored: Option[Attribute],
+    cache: Option[CallCache],
     child: SparkPlan) extends UnaryExecNode with PythonSQLMetrics {
 
-  override def output: Seq[Attribute] = child.output :+ result
+  override def output: Seq[Attribute] = LLMEval.output(child.output, stored, result)
   override def producedAttributes: AttributeSet = AttributeSet(Seq(result))
   override def outputPartitioning: Partitioning = child.outputPartitioning
   override def outputOrdering: Seq[SortOrder] = child.outputOrdering
@@ -45,6 +49,7 @@ case class LLMEvalExec(
     LLMMetrics.GeneratedTokens -> SQLMetrics.createMetric(sparkContext, "generated tokens"),
     LLMMetrics.Retries -> SQLMetrics.createMetric(sparkContext, "retries"),
     LLMMetrics.FailedRows -> SQLMetrics.createMetric(sparkContext, "failed rows"),
+    LLMMetrics.CachedRows -> SQLMetrics.createMetric(sparkContext, "rows from cache"),
     LLMMetrics.SkippedRows -> SQLMetrics.createMetric(sparkContext, "rows skipped by condition"),
     LLMMetrics.EngineWait -> SQLMetrics.createTimingMetric(sparkContext, "engine wait"))
   override lazy val metrics: Map[String, SQLMetric] = counters ++ pythonMetrics
@@ -52,7 +57,7 @@ case class LLMEvalExec(
   /** What a run report shows beside the metrics; filled where spark.llm.report.dir is set. */
   @transient private[llm] lazy val profile: CallProfile = new CallProfile
 
-  override def simpleString(maxFields: Int): String = LLMEval.describe(call, guard, result, layout)
+  override def simpleString(maxFields: Int): String = LLMEval.describe(call, guard, result, layout, stored)
 
   override def verboseStringWithOperatorId(): String =
     s"""$formattedNodeName
@@ -98,6 +103,8 @@ case class LLMEvalExec(
       argumentSchema = StructType(columns.map { case (n, e) => StructField(n, e.dataType) }),
       tuple = if (layout.sorted && layout.dedup == Dedup.Query) call.children.filterNot(_.foldable) else Nil,
       guard = guard,
+      stored = stored.map(AnswerText.read(_, call.options.returnType)),
+      keep = cache.map(keep(_, zone)),
       input = child.output,
       output = output,
       returnType = call.options.returnType,
@@ -114,6 +121,12 @@ case class LLMEvalExec(
       site = CallSites.label(call),
       profile = reported)
     child.execute().mapPartitionsWithIndexInternal((index, rows) => new LLMEvalPartition(job, index, rows).answers())
+  }
+
+  private def keep(cache: CallCache, zone: String): KeepAnswers = {
+    CacheFolder(new Path(cache.folder), session.sessionState.newHadoopConf()).create()
+    val logged = if (!CacheConf.logPrompts) Nil else Seq(call.instruction, FieldJson.all(call, zone))
+    KeepAnswers(CacheTarget.of(session, cache), QuestionKey.values(call, zone), logged)
   }
 
   /** The part of the spec about the order of fields and rows; read in spark_llm/worker/layout.py. */
@@ -153,6 +166,7 @@ object LLMMetrics {
   val GeneratedTokens = "generatedTokens"
   val Retries = "retries"
   val FailedRows = "failedRows"
+  val CachedRows = "cachedRows"
   val SkippedRows = "skippedRows"
   val EngineWait = "engineWait"
 }

@@ -19,8 +19,10 @@ import org.apache.spark.util.Utils
 /**
  * All that a task of LLMEvalExec needs; serialized with the task.
  *
- * @param tuple what makes two neighbours one question; empty: every row is a question of its own
- * @param site  the call in the metric system
+ * @param tuple  what makes two neighbours one question; empty: every row is a question of its own
+ * @param stored the answer that an earlier query kept, NULL where there is none
+ * @param keep   how answers are kept for later queries
+ * @param site   the call in the metric system
  * @param profile collects for the run report, where there is one
  */
 case class LLMEvalJob(
@@ -30,6 +32,8 @@ case class LLMEvalJob(
     argumentSchema: StructType,
     tuple: Seq[Expression],
     guard: Option[Expression],
+    stored: Option[Expression],
+    keep: Option[KeepAnswers],
     input: Seq[Attribute],
     output: Seq[Attribute],
     returnType: DataType,
@@ -56,6 +60,8 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
   context.addTaskCompletionListener[Unit](_ => waiting.close())
   private val fates = new RowFates
   private val site = CallCounters.of(job.site)
+  private val stored = job.stored.map(e => UnsafeProjection.create(Seq(e), job.input))
+  private val keeper = job.keep.map(new AnswerKeeper(_, job, context))
 
   def answers(): Iterator[InternalRow] = if (!rows.hasNext) Iterator.empty else {
     val batches = new BoundedBatches(questions(), job.batchRows, job.batchBytes)
@@ -74,6 +80,7 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
     guard.foreach(_.initialize(index))
     val repeats = EqualNeighbours(job.tuple, job.input)
     val (all, skipped) = (job.metrics(LLMMetrics.Rows), job.metrics(LLMMetrics.SkippedRows))
+    val cached = job.metrics(LLMMetrics.CachedRows)
     val duplicates = job.metrics(LLMMetrics.DuplicateRows)
     rows.flatMap { row =>
       all += 1
@@ -81,6 +88,10 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
       if (!guard.forall(_.eval(row))) {
         skipped += 1
         fates.add(RowFates.Skipped)
+        None
+      } else if (stored.exists(!_(row).isNullAt(0))) {
+        cached += 1
+        fates.add(RowFates.Stored)
         None
       } else if (repeats(row)) {
         duplicates += 1
@@ -107,7 +118,7 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
 
   private def join(replies: Iterator[InternalRow]): Iterator[InternalRow] = new Iterator[InternalRow] {
     private val both = new JoinedRow
-    private val toUnsafe = UnsafeProjection.create(job.output, job.output)
+    private val toUnsafe = UnsafeProjection.create(job.output, job.input :+ job.output.last)
     private val noAnswer = InternalRow(null)
     private var last = noAnswer // the answer of the last row that asked
     private var lastFailed = false
@@ -129,22 +140,24 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
 
     override def next(): InternalRow = {
       if (!ready()) throw new NoSuchElementException
+      val row = waiting.remove()
       val answer = fates.remove() match {
         case RowFates.Skipped => noAnswer
+        case RowFates.Stored => succeeded(stored.get(row).get(0, job.returnType))
         case RowFates.Repeated =>
           if (lastFailed) job.metrics(LLMMetrics.FailedRows).add(1)
           last
-        case RowFates.Asked => keep(replies.next())
+        case RowFates.Asked => keep(row, replies.next())
       }
-      val row = waiting.remove()
       job.metrics(LLMMetrics.OutputRows) += 1
       // as the exchange counts its rows: a long row is more of the work than a short one
       job.metrics(LLMMetrics.OutputBytes) += row.asInstanceOf[UnsafeRow].getSizeInBytes
       toUnsafe(both(row, answer))
     }
 
-    private def keep(reply: InternalRow): InternalRow = {
+    private def keep(row: InternalRow, reply: InternalRow): InternalRow = {
       val answer = value(reply)
+      keeper.foreach(_.keep(row, reply))
       if (job.tuple.isEmpty) answer
       else {
         // the reply lies in a buffer that the next batch overwrites
@@ -166,8 +179,11 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
     val condition = reply.getUTF8String(1)
     val answer = if (reply.isNullAt(0)) null else reply.get(0, job.returnType)
     if (condition != null) failed(condition, reply.getUTF8String(2))
-    else InternalRow(if (job.onError == LLMOptions.Struct) InternalRow(answer, null) else answer)
+    else succeeded(answer)
   }
+
+  private def succeeded(answer: Any): InternalRow =
+    InternalRow(if (job.onError == LLMOptions.Struct) InternalRow(answer, null) else answer)
 
   private def failed(condition: UTF8String, message: UTF8String): InternalRow = {
     count(LLMMetrics.FailedRows, 1)

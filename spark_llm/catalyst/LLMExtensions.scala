@@ -17,6 +17,7 @@ import org.apache.spark.sql.catalyst.rules.Rule
  *     |                 PlanCalls        each call -> its own LLMEval node, conditions -> guards, after joins and
  *     |                                  limits, predicates ranked, repeated calls shared
  *     |                                  (HoistCalls, RaiseFilters, OrderPredicates, Guards, ShareCalls)
+ *     |                 CacheAnswers     stored answers of earlier queries are joined in
  *     |                 LayOutCalls      field order, and the exchange that brings equal rows together
  *     | planner         LLMStrategy      LLMEval -> LLMEvalExec
  *     | adaptive exec.  MeasureFieldOrder   the exchange has run: order by what LLMProbe saw

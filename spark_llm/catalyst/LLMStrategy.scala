@@ -8,14 +8,16 @@ import org.apache.spark.sql.execution.exchange.{REPARTITION_BY_NUM, ShuffleExcha
 import org.apache.spark.sql.internal.SQLConf
 
 /**
- * LLMEval -> LLMEvalExec, LLMExchange -> a hash shuffle, LLMProbe -> LLMProbeExec, SharedAnswers -> a shuffle. Asked
+ * LLMEval -> LLMEvalExec, LookUpAnswers -> a broadcast join, LLMExchange -> a hash shuffle, LLMProbe -> LLMProbeExec, SharedAnswers -> a shuffle. Asked
  * before Spark's own strategies, so a call that no rule could place ends here.
  */
 object LLMStrategy extends SparkStrategy {
   override def apply(plan: LogicalPlan): Seq[SparkPlan] = plan match {
-    case LLMEval(call, guard, result: AttributeReference, child, layout) =>
+    case LLMEval(call, guard, result: AttributeReference, child, layout, stored, cache) =>
       AllowedHosts.check(LLMConf.userSet(SQLConf.get), call.options.model)
-      LLMEvalExec(call, guard, result, layout, planLater(child)) :: Nil
+      LLMEvalExec(call, guard, result, layout, stored, cache, planLater(child)) :: Nil
+    case LookUpAnswers(values, left, right, answer) =>
+      LookUpAnswersExec(values, planLater(left), planLater(right), answer) :: Nil
     case LLMExchange(keys, partitions, _, child, spread) =>
       ShuffleExchangeExec(HashPartitioning(keys ++ spread, partitions), planLater(child), REPARTITION_BY_NUM) :: Nil
     case SharedAnswers(child) => planLater(RebalancePartitions(Nil, child)) :: Nil

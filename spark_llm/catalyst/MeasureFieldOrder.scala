@@ -100,7 +100,7 @@ object MeasureFieldOrder {
       val rest = below(e.child)
       rest.copy(evals = e +: rest.evals)
     case x: LLMExchange => below(x.child).copy(pending = Some(x).filter(_.pending))
-    case _: Project | _: Filter | _: Repartition => below(plan.children.head)
+    case _: Project | _: Filter | _: Repartition | _: LookUpAnswers => below(plan.children.head)
     case _ => Below(Nil, None, None)
   }
 

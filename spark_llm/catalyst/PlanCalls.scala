@@ -18,6 +18,7 @@ import org.apache.spark.sql.catalyst.rules.Rule
  *   LIMIT or join over a call         ->  the call over the LIMIT or join              (HoistCalls, RaiseFilters)
  *   several LLM predicates            ->  the one that spares most first               (OrderPredicates)
  *   the same call twice               ->  one LLMEval                                  (ReuseAnswers, ShareCalls)
+ *   questions answered before         ->  their stored answers                         (CacheAnswers)
  *   every LLMEval                     ->  with its field order, over its exchange      (LayOutCalls)
  * }}}
  */
@@ -37,7 +38,7 @@ case class PlanCalls(session: SparkSession) extends Rule[LogicalPlan] {
     val shared = ShareCalls.better(
       lowered(settled(spread, overJoins = true)),
       lowered(settled(spread, overJoins = false)))
-    val planned = ProtectSorts(LayOutCalls(session)(ShareArguments(shared)))
+    val planned = ProtectSorts(LayOutCalls(session)(CacheAnswers(session)(ShareArguments(shared))))
     if (planned.output == plan.output) planned else Project(plan.output, planned)
   }
 

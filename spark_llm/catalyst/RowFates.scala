@@ -38,6 +38,8 @@ object RowFates {
   final val Asked = 1
   /** Equal to the last row that asked, and answered by that one's reply. */
   final val Repeated = 2
+  /** Answered by an earlier query, and the answer stands in the row. */
+  final val Stored = 3
 }
 
 /**

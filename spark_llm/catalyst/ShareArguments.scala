@@ -12,7 +12,7 @@ import org.apache.spark.sql.catalyst.plans.logical._
  */
 object ShareArguments {
   def apply(plan: LogicalPlan): LogicalPlan = plan.transformUp {
-    case e @ LLMEval(call, _, _, project @ Project(list, child), _) =>
+    case e @ LLMEval(call, _, _, project @ Project(list, child), _, _, _) =>
       val computed = list.collect { case a: Alias if a.name == CallArguments.Name && a.deterministic => a }
       val (below, same) = computed.foldLeft((child, Map.empty[ExprId, Attribute])) { case ((plan, map), alias) =>
         alias.child match {

@@ -42,7 +42,7 @@ object SharedExchange {
   private def below(plan: LogicalPlan): Option[SharedExchange] = plan match {
     case x: LLMExchange => Some(SharedExchange(x, Nil))
     case e: LLMEval => below(e.child).map(s => s.copy(evals = e +: s.evals))
-    case _: Project | _: Filter => below(plan.children.head)
+    case _: Project | _: Filter | _: LookUpAnswers => below(plan.children.head)
     case _ => None
   }
 

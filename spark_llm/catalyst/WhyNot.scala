@@ -20,6 +20,7 @@ object WhyNot {
       (Decision.HoistCalls, moves,
         if (predicate) "it stands in a predicate, which MoveFilters moves" else above),
       (Decision.ShareCalls, shares, "no other call asks the same, or about the same fields"),
+      (CacheAnswers.Rule, Some(CacheConf.Enabled), ""),
       (Decision.Guards, None, "no CASE, AND, OR or COALESCE decides whether it is asked")
     ).collect {
       case (rule, Some(switch), _) if !noted(rule) => Decision.off(rule, switch)

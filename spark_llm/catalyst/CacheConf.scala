@@ -1,0 +1,45 @@
+package org.apache.spark.sql.llm
+
+import java.util.concurrent.TimeUnit
+
+import org.apache.hadoop.fs.Path
+
+import org.apache.spark.network.util.JavaUtils
+import org.apache.spark.sql.internal.SQLConf
+
+/** `spark.llm.cache.*` of the session. */
+object CacheConf {
+  val Enabled = "spark.llm.cache.enabled"
+  val LogPrompts = "spark.llm.logPrompts.enabled"
+  private val Dir = "spark.llm.cache.dir"
+  private val Ttl = "spark.llm.cache.ttl"
+  private val MaxSize = "spark.llm.cache.maxSize"
+  private val BroadcastMaxSize = "spark.llm.cache.broadcastMaxSize"
+  private val FlushInterval = "spark.llm.cache.flushInterval"
+  private val DefaultFolder = "spark_llm_cache"
+
+  def enabled: Boolean = LLMConf.boolean(Enabled)
+  def logPrompts: Boolean = LLMConf.boolean(LogPrompts)
+
+  /** The folder of all calls' answers; unset: beside the tables of the warehouse. */
+  def dir: Path = LLMConf.session(Dir).map(_.trim).filter(_.nonEmpty).map(new Path(_))
+    .getOrElse(new Path(SQLConf.get.warehousePath, DefaultFolder))
+
+  /** Older answers are asked again. */
+  def ttlMs: Option[Long] = LLMConf.session(Ttl).map(milliseconds(Ttl, _))
+
+  def flushMs: Long = milliseconds(FlushInterval, LLMConf.session(FlushInterval).get)
+
+  def maxBytes: Option[Long] = bytes(MaxSize)
+
+  def broadcastMaxBytes: Option[Long] = bytes(BroadcastMaxSize)
+
+  private def bytes(key: String): Option[Long] = LLMConf.session(key).map { text =>
+    try JavaUtils.byteStringAsBytes(text)
+    catch { case _: NumberFormatException => throw LLMErrors.invalidConf(key, text, "a size such as 10g") }
+  }
+
+  private def milliseconds(key: String, text: String): Long =
+    try JavaUtils.timeStringAs(text, TimeUnit.MILLISECONDS)
+    catch { case _: NumberFormatException => throw LLMErrors.invalidConf(key, text, "a time such as 2s, 12h or 7d") }
+}

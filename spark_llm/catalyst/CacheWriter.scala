@@ -1,0 +1,125 @@
+package org.apache.spark.sql.llm
+
+import java.util.UUID
+import java.util.concurrent.{ScheduledFuture, TimeUnit}
+
+import scala.util.control.NonFatal
+
+import org.apache.hadoop.fs.Path
+import org.apache.hadoop.mapreduce.{Job, TaskAttemptID, TaskType}
+import org.apache.hadoop.mapreduce.task.TaskAttemptContextImpl
+
+import org.apache.spark.TaskContext
+import org.apache.spark.internal.Logging
+import org.apache.spark.sql.catalyst.InternalRow
+import org.apache.spark.sql.classic.SparkSession
+import org.apache.spark.sql.execution.datasources.{OutputWriter, OutputWriterFactory}
+import org.apache.spark.sql.execution.datasources.parquet.ParquetFileFormat
+import org.apache.spark.sql.internal.SQLConf
+import org.apache.spark.unsafe.types.UTF8String
+import org.apache.spark.util.{SerializableConfiguration, ThreadUtils}
+
+/**
+ * How a task writes answers; serialized with it.
+ *
+ * @param flushMs an answer is in a finished file after this time at the latest
+ */
+case class CacheTarget(
+    cache: CallCache,
+    factory: OutputWriterFactory,
+    conf: SerializableConfiguration,
+    flushMs: Long)
+
+object CacheTarget {
+  def of(session: SparkSession, cache: CallCache): CacheTarget = {
+    val job = Job.getInstance(session.sessionState.newHadoopConf())
+    val factory = new ParquetFileFormat().prepareWrite(session, job, Map.empty, CacheFolder.schema)
+    val conf = job.getConfiguration
+    conf.set(SQLConf.PARQUET_OUTPUT_TIMESTAMP_TYPE.key, "TIMESTAMP_MICROS")
+    CacheTarget(cache, factory, new SerializableConfiguration(conf), CacheConf.flushMs)
+  }
+}
+
+/**
+ * Writes the answers of one task while it runs. A file is closed and gets its name when its first answer has waited
+ * for flushMs, or for a hundredth of the time that the task has run: a task that dies young must not lose most of what
+ * it paid for. What cannot be written (a full disk) is told once; the query goes on.
+ */
+class CacheWriter(target: CacheTarget, context: TaskContext) extends Logging {
+  import CacheWriter._
+
+  private class Open(val hidden: Path, val path: Path, val writer: OutputWriter, val sinceNs: Long)
+
+  private val folder = new Path(target.cache.folder)
+  private val fs = folder.getFileSystem(target.conf.value)
+  private val fingerprint = target.cache.fingerprint
+  private val model = UTF8String.fromString(fingerprint.model.model)
+  private val revision = UTF8String.fromString(fingerprint.model.revision)
+  private val instructionHash = UTF8String.fromString(fingerprint.instructionHash)
+  private val startNs = System.nanoTime()
+  private var open: Option[Open] = None
+  private var broken = false
+  // the task may wait for a slow answer for long, and what it has must not wait with it
+  private val timer: ScheduledFuture[_] =
+    clock.scheduleWithFixedDelay(() => flushIfDue(), TickMs, TickMs, TimeUnit.MILLISECONDS)
+  context.addTaskCompletionListener[Unit](_ => close())
+
+  /** Keeps one answer; `instruction` and `fields` may be null. */
+  def write(
+      digest: QuestionDigest,
+      answer: UTF8String,
+      instruction: UTF8String,
+      fields: UTF8String,
+      promptTokens: Long,
+      generatedTokens: Long): Unit = synchronized {
+    if (!broken) attempt {
+      val file = open.getOrElse(create())
+      open = Some(file)
+      file.writer.write(InternalRow(
+        digest.high, digest.low, answer, model, revision, instructionHash, instruction, fields, promptTokens,
+        generatedTokens, System.currentTimeMillis() * 1000L))
+    }
+  }
+
+  private def flushIfDue(): Unit = synchronized {
+    val now = System.nanoTime()
+    val waitNs = math.min(target.flushMs * 1000000L, math.max(TickMs * 1000000L, (now - startNs) / 100))
+    if (open.exists(now - _.sinceNs >= waitNs)) attempt(finish())
+  }
+
+  private def close(): Unit = synchronized {
+    timer.cancel(false)
+    attempt(finish())
+    broken = true
+  }
+
+  private def create(): Open = {
+    val name = s"part-${UUID.randomUUID()}.parquet"
+    val hidden = new Path(folder, s".$name.tmp")
+    val id = new TaskAttemptID("spark-llm", context.stageId(), TaskType.MAP, context.partitionId(), 0)
+    val writer = target.factory.newInstance(
+      hidden.toString, CacheFolder.schema, new TaskAttemptContextImpl(target.conf.value, id))
+    new Open(hidden, new Path(folder, name), writer, System.nanoTime())
+  }
+
+  private def finish(): Unit = open.foreach { file =>
+    open = None
+    file.writer.close()
+    if (!fs.rename(file.hidden, file.path)) throw new java.io.IOException(s"cannot rename ${file.hidden}")
+  }
+
+  private def attempt(body: => Unit): Unit =
+    try body
+    catch {
+      case NonFatal(e) =>
+        broken = true
+        logWarning(s"answers are no longer kept in ${target.cache.folder}, the query goes on: ${e.getMessage}", e)
+        open.foreach(f => try fs.delete(f.hidden, false) catch { case NonFatal(_) => })
+        open = None
+    }
+}
+
+object CacheWriter {
+  private val TickMs = 100L
+  private lazy val clock = ThreadUtils.newDaemonSingleThreadScheduledExecutor("spark-llm-cache")
+}
