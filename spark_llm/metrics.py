@@ -33,6 +33,7 @@ class CallMetrics:
         cached_prompt_tokens: those of them that the engine found in its prefix cache.
         generated_tokens: tokens of all answers.
         failed_rows: rows that ended with an error condition.
+        rows_over_budget: rows that spark.llm.budget did not reach; none of them is a failed row.
         rows_skipped_by_condition: rows whose CASE, AND or OR made the answer irrelevant.
     """
 
@@ -44,6 +45,7 @@ class CallMetrics:
     cached_prompt_tokens: int = 0
     generated_tokens: int = 0
     failed_rows: int = 0
+    rows_over_budget: int = 0
     rows_skipped_by_condition: int = 0
 
 

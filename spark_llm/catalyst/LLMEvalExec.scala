@@ -42,6 +42,7 @@ case class LLMEvalExec(
     LLMMetrics.CachedPromptTokens -> SQLMetrics.createMetric(sparkContext, "cached prompt tokens"),
     LLMMetrics.GeneratedTokens -> SQLMetrics.createMetric(sparkContext, "generated tokens"),
     LLMMetrics.FailedRows -> SQLMetrics.createMetric(sparkContext, "failed rows"),
+    LLMMetrics.OverBudgetRows -> SQLMetrics.createMetric(sparkContext, "rows over budget"),
     LLMMetrics.SkippedRows -> SQLMetrics.createMetric(sparkContext, "rows skipped by condition"),
     LLMMetrics.EngineWait -> SQLMetrics.createTimingMetric(sparkContext, "engine wait"))
   override lazy val metrics: Map[String, SQLMetric] = counters ++ pythonMetrics
@@ -68,6 +69,9 @@ case class LLMEvalExec(
     (first ++ keys).map(SortOrder(_, Ascending))
   }
 
+  /** The query that ran this node: EXPLAIN asks for what it has spent. */
+  @transient @volatile private[llm] var query: Option[String] = None
+
   override protected def doExecute(): RDD[InternalRow] = {
     val values = LLMConf.userSet(conf) ++ call.options.model.map("spark.llm.model" -> _)
     val kind = EngineKind.of(values)
@@ -81,11 +85,16 @@ case class LLMEvalExec(
       Option.when(instruction.isEmpty)("instruction" -> call.instruction)
     // an Arrow batch without columns loses its row count
     val columns = if (asked.isEmpty) Seq("row" -> Literal(0)) else asked
+    query = QueryId.onDriver(sparkContext)
+    val limits = SharedLimits(values, kind)
+    if (limits.any) Coordinator.open(sparkContext)
+    val input = child.execute()
     val job = LLMEvalJob(
       function = PythonCommand.function(spec(instruction, values, zone), python),
       engine = Option.when(kind == EngineKind.Vllm)(EngineSpec(values, python)),
       argumentExpressions = columns.map(_._2),
       argumentSchema = StructType(columns.map { case (n, e) => StructField(n, e.dataType) }),
+      fieldNames = call.fieldNames,
       tuple = if (layout.sorted && layout.dedup == Dedup.Query) call.children.filterNot(_.foldable) else Nil,
       guard = guard,
       input = child.output,
@@ -100,8 +109,11 @@ case class LLMEvalExec(
       runnerConf = ArrowPythonRunner.getPythonRunnerConfMap(conf),
       artifact = JobArtifactSet.getCurrentJobArtifactState.map(_.uuid),
       metrics = counters,
-      pythonMetrics = pythonMetrics)
-    child.execute().mapPartitionsWithIndexInternal((index, rows) => new LLMEvalPartition(job, index, rows).answers())
+      pythonMetrics = pythonMetrics,
+      port = limits.ofWorkers,
+      failures = limits.maxFailedRatio.map(FailureReport.Limit(_, result.exprId.id, input.getNumPartitions)),
+      errorTable = ErrorTable.of(values, session, call, query))
+    input.mapPartitionsWithIndexInternal((index, rows) => new LLMEvalPartition(job, index, rows).answers())
   }
 
   /** The part of the spec about the order of fields and rows; read in spark_llm/worker/layout.py. */
@@ -139,6 +151,7 @@ object LLMMetrics {
   val CachedPromptTokens = "cachedPromptTokens"
   val GeneratedTokens = "generatedTokens"
   val FailedRows = "failedRows"
+  val OverBudgetRows = "overBudgetRows"
   val SkippedRows = "skippedRows"
   val EngineWait = "engineWait"
 }

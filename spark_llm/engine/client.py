@@ -69,10 +69,12 @@ class RoutedClient:
         if model.endpoint is not None:
             from spark_llm.engine.credential import read_credential
             from spark_llm.engine.openai_chat import OpenAIChatClient
+            from spark_llm.engine.pace import pace_of
 
             credential = None if model.secret is None else read_credential(*model.secret, self._environ)
             limit = self._conf.integer("spark.llm.limits.maxConcurrentRequests")
-            return OpenAIChatClient(model.endpoint, model.path, credential, limit)
+            pace = pace_of(self._conf, self._environ, model.endpoint)
+            return OpenAIChatClient(model.endpoint, model.path, credential, limit, pace=pace)
         if self._conf.text("spark.llm.engine.kind") == "openai":
             raise SparkLLMError(
                 "LLM_INVALID_CONF",

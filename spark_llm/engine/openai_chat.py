@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from spark_llm.engine.types import EngineRequest, Sampling
 
 _READ_TIMEOUT_S = 600.0
+# How many bytes of text make a unit of a limit on tokens, before any server has counted them.
+_BYTES_PER_UNIT = 4
 _OTHER_KEY = "max_completion_tokens"
 
 
@@ -44,6 +46,8 @@ class OpenAIChatClient(HttpClient):
         credential: sent as a Bearer credential; never written anywhere.
         max_concurrent: requests that may run at the same time.
         sleep: injectable for tests.
+        pace: (requests, estimated prompt and answer tokens) -> seconds to wait before they may be sent, of a
+            limit that many clients share; called off the event loop, as it may block. None: no limit.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class OpenAIChatClient(HttpClient):
         credential: str | None,
         max_concurrent: int,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        pace: Callable[[int, int], float] | None = None,
     ) -> None:
         super().__init__()
         self._endpoint = endpoint.rstrip("/")
@@ -60,6 +65,7 @@ class OpenAIChatClient(HttpClient):
         self._credential = credential
         self._max_concurrent = max_concurrent
         self._sleep = sleep
+        self._pace = pace
         self._slots: asyncio.Semaphore | None = None
         self._length_key = "max_tokens"
 
@@ -77,11 +83,11 @@ class OpenAIChatClient(HttpClient):
             self._slots = asyncio.Semaphore(self._max_concurrent)
         async with self._slots:
             length_key = self._length_key
-            response = await self._post(self._body(request, sampling, form))
+            response = await self._post(self._body(request, sampling, form), sampling.max_tokens)
             # OpenAI's reasoning models refuse max_tokens by name; most other servers know nothing else.
             if response.status_code == 400 and length_key == "max_tokens" and _OTHER_KEY in response.text:
                 self._length_key = _OTHER_KEY
-                response = await self._post(self._body(request, sampling, form))
+                response = await self._post(self._body(request, sampling, form), sampling.max_tokens)
         if response.status_code == 200:
             return self._read(response, wrapped=wrapped)
         reason = _reason(response)
@@ -104,7 +110,7 @@ class OpenAIChatClient(HttpClient):
             body["response_format"] = form
         return json.dumps(body, ensure_ascii=False).encode(errors="replace")
 
-    async def _post(self, body: bytes) -> httpx.Response:
+    async def _post(self, body: bytes, most_answer_tokens: int) -> httpx.Response:
         """The response, after as many attempts as a passing failure is worth.
 
         Raises:
@@ -115,6 +121,10 @@ class OpenAIChatClient(HttpClient):
         reason, status = "", 0
         for attempt in range(1, MOST_ATTEMPTS + 1):
             retry_after = None
+            if self._pace is not None:
+                units = len(body) // _BYTES_PER_UNIT + most_answer_tokens
+                if (wait := await asyncio.to_thread(self._pace, 1, units)) > 0:
+                    await self._sleep(wait)
             try:
                 response = await self._client().post("/chat/completions", content=body)
                 if not worth_again(response.status_code):

@@ -17,6 +17,7 @@ NAMES = {
     "cached prompt tokens",
     "generated tokens",
     "failed rows",
+    "rows over budget",
     "rows skipped by condition",
     "engine wait",
 }
