@@ -196,6 +196,56 @@ ENTRIES: Final[tuple[Entry, ...]] = (
         scope="restart",
     ),
     _entry(
+        "limits.rpm", "int", None,
+        "Requests per minute to an endpoint, of all executors and queries of the application together; "
+        "unset: any.",
+        low=1,
+    ),
+    _entry(
+        "limits.tpm", "int", None,
+        "Tokens per minute to an endpoint, prompts as estimated and answers at their longest, of all "
+        "executors and queries of the application together; unset: any.",
+        low=1,
+    ),
+    _entry(
+        "budget", "budget", None,
+        "What the calls of one query may spend together: tokens of prompts and answers, US dollars (needs "
+        "spark.llm.price.prompt and spark.llm.price.answer) or time since its first request; unset: any.",
+    ),
+    _entry(
+        "budget.onExceeded", "string", "null",
+        "What becomes of rows that the budget does not reach. null: NULL with the condition "
+        "LLM_BUDGET_EXCEEDED, whatever on_error says, and the query succeeds; fail: the query fails.",
+        allowed=("null", "fail"),
+    ),
+    _entry(
+        "price.prompt", "float", None,
+        "Price of a million tokens of prompts, in US dollars.",
+        low=0,
+    ),
+    _entry(
+        "price.cached", "float", None,
+        "Price of a million tokens of prompts that the engine found in its prefix cache, in US dollars; "
+        "unset: spark.llm.price.prompt.",
+        low=0,
+    ),
+    _entry(
+        "price.answer", "float", None,
+        "Price of a million tokens of answers, in US dollars.",
+        low=0,
+    ),
+    _entry(
+        "errors.maxFailedRatio", "float", None,
+        "Share of a call's rows that may fail; past it the query fails with LLM_TOO_MANY_FAILURES. Looked at "
+        "from 100 rows on, and when the call's last task ends; unset: any.",
+        low=0, high=1,
+    ),
+    _entry(
+        "errors.table", "string", None,
+        "Where failed rows are kept: a folder of Parquet files (a path with a slash), or the name of a table "
+        "to append to; unset: nowhere.",
+    ),
+    _entry(
         "dedup.enabled", "boolean", "true",
         "Ask equal questions of a query once. Only applied at temperature 0 or with a seed, where it "
         "cannot change an answer.",
@@ -288,6 +338,6 @@ ENTRIES: Final[tuple[Entry, ...]] = (
     ),
     _entry(
         "logPrompts.enabled", "boolean", "false",
-        "Let values of rows and texts of answers into logs, reports and the error table.",
+        "Let values of rows and texts of answers into logs, reports, stored answers and the error table.",
     ),
 )  # fmt: skip

@@ -7,12 +7,13 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from spark_llm.budget_conf import EXPECTED, parse_budget
 from spark_llm.errors import invalid_conf
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Kind = Literal["string", "boolean", "int", "float", "bytes", "duration", "json", "reference"]
+Kind = Literal["string", "boolean", "int", "float", "bytes", "duration", "json", "reference", "budget"]
 Scope = Literal["runtime", "restart"]
 
 
@@ -23,7 +24,7 @@ class Entry:
     Attributes:
         key: full key; ``<name>`` in it stands for one word without dots.
         kind: how the value is parsed. bytes: 512, 64k, 8m, 2g; duration: 250ms, 30s, 10min, 1h;
-            reference: env:NAME or file:PATH, never the credential itself.
+            reference: env:NAME or file:PATH, never the credential itself; budget: see `budget_conf`.
         default: as a user would write it; None when being unset has a meaning of its own, told in ``doc``.
         doc: one or two sentences, with the unit.
         scope: both follow SET: runtime at the next query, restart by starting the executor's
@@ -110,6 +111,7 @@ _PARSERS: Final[dict[str, Callable[[str], Any]]] = {
     "duration": _duration,
     "json": _json_object,
     "reference": _reference,
+    "budget": parse_budget,
 }
 _EXPECTED: Final = {
     "string": "text",
@@ -120,4 +122,5 @@ _EXPECTED: Final = {
     "duration": "a time such as 250ms, 30s, 10min, 1h",
     "json": "a JSON object",
     "reference": "env:NAME or file:PATH",
+    "budget": EXPECTED,
 }

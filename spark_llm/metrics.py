@@ -37,6 +37,7 @@ class CallMetrics:
             cost is in the tokens.
         failed_rows: rows that ended with an error condition.
         rows_from_cache: rows that an earlier query had asked about, with spark.llm.cache.enabled.
+        rows_over_budget: rows that spark.llm.budget did not reach; none of them is a failed row.
         rows_skipped_by_condition: rows whose CASE, AND or OR made the answer irrelevant.
     """
 
@@ -50,6 +51,7 @@ class CallMetrics:
     retries: int = 0
     failed_rows: int = 0
     rows_from_cache: int = 0
+    rows_over_budget: int = 0
     rows_skipped_by_condition: int = 0
 
 

@@ -2,6 +2,8 @@ package org.apache.spark.sql.llm
 
 import java.util.Locale
 
+import scala.util.Try
+
 /**
  * The lines of EXPLAIN about one call. Estimates say where they come from; after a run, `->` leads to what it was.
  * {{{
@@ -32,6 +34,7 @@ case class CallBlock(planned: LLMEvalExec, ran: Option[LLMEvalExec], unused: Boo
       labelled("tokens in", promptTokens),
       labelled("tokens out", answerTokens),
       labelled("shared prefix", sharedPrefix)) ++
+      budget.map(labelled("budget", _)) ++
       listed("applied", decisions.filter(_.applied)) ++
       listed("not applied", decisions.filterNot(_.applied)))
   }
@@ -55,7 +58,8 @@ case class CallBlock(planned: LLMEvalExec, ran: Option[LLMEvalExec], unused: Boo
       val extra = Seq(
         LLMMetrics.CachedRows -> "from the cache",
         LLMMetrics.SkippedRows -> "skipped by condition",
-        LLMMetrics.FailedRows -> "failed").map { case (m, text) => metric(e, m) -> text }
+        LLMMetrics.FailedRows -> "failed",
+        LLMMetrics.OverBudgetRows -> "over the budget").map { case (m, text) => metric(e, m) -> text }
       val told = extra.collect { case (n, text) if n > 0 => s"${count(n.toDouble)} $text" }
       (count(metric(e, LLMMetrics.Rows).toDouble) +: told).mkString(", ")
     }
@@ -121,6 +125,13 @@ case class CallBlock(planned: LLMEvalExec, ran: Option[LLMEvalExec], unused: Boo
       val all = metric(e, LLMMetrics.PromptTokens)
       if (all == 0) "nothing was asked"
       else s"${percent(metric(e, LLMMetrics.CachedPromptTokens).toDouble / all)} found in the engine's prefix cache"
+    }
+  }
+
+  // of the whole query: its calls share it
+  private def budget: Option[String] = Try(Budget.of(settings)).toOption.flatten.map { b =>
+    s"${b.text} for the query, spark.llm.budget" + after { e =>
+      e.query.flatMap(Coordinator.spent).fold("nothing spent")(s => s"$s spent")
     }
   }
 

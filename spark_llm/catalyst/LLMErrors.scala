@@ -42,10 +42,18 @@ object LLMErrors {
 
   /** "[CONDITION] message Hint: hint SQLSTATE: state" with its parameters filled in. */
   def text(condition: String, params: Map[String, String]): String = {
-    val message = table.get(condition).get("message").elements.asScala.map(_.asText).mkString(" ")
-    val filled = params.foldLeft(message + hint(condition)) { case (s, (k, v)) => s.replace(s"<$k>", v) }
+    val filled = fill(template(condition) + hint(condition), params)
     s"[$condition] $filled SQLSTATE: ${sqlState(condition)}"
   }
+
+  /** The message alone, without hint. */
+  def message(condition: String, params: Map[String, String]): String = fill(template(condition), params)
+
+  private def template(condition: String): String =
+    table.get(condition).get("message").elements.asScala.map(_.asText).mkString(" ")
+
+  private def fill(text: String, params: Map[String, String]): String =
+    params.foldLeft(text) { case (s, (k, v)) => s.replace(s"<$k>", v) }
 
   /** The Python half filled in the message. */
   def whileRunning(condition: String, message: String): LLMExecutionException =

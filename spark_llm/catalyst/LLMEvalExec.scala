@@ -50,6 +50,7 @@ case class LLMEvalExec(
     LLMMetrics.Retries -> SQLMetrics.createMetric(sparkContext, "retries"),
     LLMMetrics.FailedRows -> SQLMetrics.createMetric(sparkContext, "failed rows"),
     LLMMetrics.CachedRows -> SQLMetrics.createMetric(sparkContext, "rows from cache"),
+    LLMMetrics.OverBudgetRows -> SQLMetrics.createMetric(sparkContext, "rows over budget"),
     LLMMetrics.SkippedRows -> SQLMetrics.createMetric(sparkContext, "rows skipped by condition"),
     LLMMetrics.EngineWait -> SQLMetrics.createTimingMetric(sparkContext, "engine wait"))
   override lazy val metrics: Map[String, SQLMetric] = counters ++ pythonMetrics
@@ -79,6 +80,9 @@ case class LLMEvalExec(
     (first ++ keys).map(SortOrder(_, Ascending))
   }
 
+  /** The query that ran this node: EXPLAIN asks for what it has spent. */
+  @transient @volatile private[llm] var query: Option[String] = None
+
   override protected def doExecute(): RDD[InternalRow] = {
     val values = AllowedHosts.pinned(LLMConf.userSet(conf)) ++ call.options.model.map("spark.llm.model" -> _)
     val kind = EngineKind.of(values)
@@ -96,11 +100,16 @@ case class LLMEvalExec(
       sparkContext.register(profile)
       profile
     }
+    query = QueryId.onDriver(sparkContext)
+    val limits = SharedLimits(values, kind)
+    if (limits.any) Coordinator.open(sparkContext)
+    val input = child.execute()
     val job = LLMEvalJob(
       function = PythonCommand.function(spec(instruction, values, zone), python),
       engine = Option.when(kind == EngineKind.Vllm)(EngineSpec(values, python)),
       argumentExpressions = columns.map(_._2),
       argumentSchema = StructType(columns.map { case (n, e) => StructField(n, e.dataType) }),
+      fieldNames = call.fieldNames,
       tuple = if (layout.sorted && layout.dedup == Dedup.Query) call.children.filterNot(_.foldable) else Nil,
       guard = guard,
       stored = stored.map(AnswerText.read(_, call.options.returnType)),
@@ -119,8 +128,11 @@ case class LLMEvalExec(
       metrics = counters,
       pythonMetrics = pythonMetrics,
       site = CallSites.label(call),
-      profile = reported)
-    child.execute().mapPartitionsWithIndexInternal((index, rows) => new LLMEvalPartition(job, index, rows).answers())
+      profile = reported,
+      port = limits.ofWorkers,
+      failures = limits.maxFailedRatio.map(FailureReport.Limit(_, result.exprId.id, input.getNumPartitions)),
+      errorTable = ErrorTable.of(values, session, call, query))
+    input.mapPartitionsWithIndexInternal((index, rows) => new LLMEvalPartition(job, index, rows).answers())
   }
 
   private def keep(cache: CallCache, zone: String): KeepAnswers = {
@@ -167,6 +179,7 @@ object LLMMetrics {
   val Retries = "retries"
   val FailedRows = "failedRows"
   val CachedRows = "cachedRows"
+  val OverBudgetRows = "overBudgetRows"
   val SkippedRows = "skippedRows"
   val EngineWait = "engineWait"
 }

@@ -24,12 +24,17 @@ import org.apache.spark.util.Utils
  * @param keep   how answers are kept for later queries
  * @param site   the call in the metric system
  * @param profile collects for the run report, where there is one
+ * @param tuple    what makes two neighbours one question; empty: every row is a question of its own
+ * @param port     the Python worker has to reach the driver
+ * @param failures spark.llm.errors.maxFailedRatio, if it is set
+ * @param errorTable spark.llm.errors.table, if it is set
  */
 case class LLMEvalJob(
     function: SimplePythonFunction,
     engine: Option[EngineSpec],
     argumentExpressions: Seq[Expression],
     argumentSchema: StructType,
+    fieldNames: Seq[String],
     tuple: Seq[Expression],
     guard: Option[Expression],
     stored: Option[Expression],
@@ -48,7 +53,10 @@ case class LLMEvalJob(
     metrics: Map[String, SQLMetric],
     pythonMetrics: Map[String, SQLMetric],
     site: String,
-    profile: Option[CallProfile])
+    profile: Option[CallProfile],
+    port: Boolean,
+    failures: Option[FailureReport.Limit],
+    errorTable: Option[ErrorTable])
 
 /** One partition: rows out to the Python worker, answers back beside the rows they belong to, in order. */
 class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow]) {
@@ -62,8 +70,14 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
   private val site = CallCounters.of(job.site)
   private val stored = job.stored.map(e => UnsafeProjection.create(Seq(e), job.input))
   private val keeper = job.keep.map(new AnswerKeeper(_, job, context))
+  private val errorWriter = job.errorTable.map(new ErrorWriter(_, context))
+  private val report = job.failures.map(new FailureReport(_, index, context))
 
-  def answers(): Iterator[InternalRow] = if (!rows.hasNext) Iterator.empty else {
+  def answers(): Iterator[InternalRow] = if (!rows.hasNext) {
+    report.foreach(_.done())
+    Iterator.empty
+  } else {
+    report.foreach(_.begin())
     val batches = new BoundedBatches(questions(), job.batchRows, job.batchBytes)
     val replies = withSmallBuffer(PythonRunners.create(job, workerFunction())).compute(batches, index, context)
     join(LLMErrors.unwrapping(replies).flatMap { batch =>
@@ -113,6 +127,7 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
       environment.put("SPARK_LLM_ENGINE_SOCKET", address.socket)
       environment.put("SPARK_LLM_ENGINE_STATE", address.state)
     }
+    if (job.port) environment.put("SPARK_LLM_PORT", WorkerPort.path)
     job.function.copy(envVars = environment)
   }
 
@@ -121,7 +136,7 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
     private val toUnsafe = UnsafeProjection.create(job.output, job.input :+ job.output.last)
     private val noAnswer = InternalRow(null)
     private var last = noAnswer // the answer of the last row that asked
-    private var lastFailed = false
+    private var lastError: Option[(String, String)] = None
 
     // asking for the next reply drives the input, which fills `waiting` and `fates`
     private def ready(): Boolean = {
@@ -133,6 +148,7 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
       if (!fates.isEmpty && fates.next == RowFates.Asked && !more) {
         throw new IllegalStateException("the Python worker ended before it answered all rows")
       }
+      if (fates.isEmpty) report.foreach(_.done())
       !fates.isEmpty
     }
 
@@ -140,14 +156,16 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
 
     override def next(): InternalRow = {
       if (!ready()) throw new NoSuchElementException
+      val fate = fates.remove()
+      val reply = if (fate == RowFates.Asked) replies.next() else null
       val row = waiting.remove()
-      val answer = fates.remove() match {
+      val answer = fate match {
         case RowFates.Skipped => noAnswer
         case RowFates.Stored => succeeded(stored.get(row).get(0, job.returnType))
         case RowFates.Repeated =>
-          if (lastFailed) job.metrics(LLMMetrics.FailedRows).add(1)
+          counted(lastError, row)
           last
-        case RowFates.Asked => keep(row, replies.next())
+        case RowFates.Asked => keep(row, reply)
       }
       job.metrics(LLMMetrics.OutputRows) += 1
       // as the exchange counts its rows: a long row is more of the work than a short one
@@ -156,13 +174,15 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
     }
 
     private def keep(row: InternalRow, reply: InternalRow): InternalRow = {
+      val error = Option(reply.getUTF8String(1)).map(c => (c.toString, String.valueOf(reply.getUTF8String(2))))
+      counted(error, row)
       val answer = value(reply)
       keeper.foreach(_.keep(row, reply))
       if (job.tuple.isEmpty) answer
       else {
         // the reply lies in a buffer that the next batch overwrites
         last = answer.copy()
-        lastFailed = !reply.isNullAt(1)
+        lastError = error
         last
       }
     }
@@ -185,11 +205,33 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
   private def succeeded(answer: Any): InternalRow =
     InternalRow(if (job.onError == LLMOptions.Struct) InternalRow(answer, null) else answer)
 
+  private def counted(error: Option[(String, String)], row: InternalRow): Unit =
+    if (error.exists(_._1 == OverBudget)) count(LLMMetrics.OverBudgetRows, 1)
+    else {
+      error.foreach { case (condition, message) =>
+        count(LLMMetrics.FailedRows, 1)
+        job.profile.foreach(_.addError(condition, message))
+        errorWriter.foreach(_.add(condition, message, fieldsOf(row)))
+      }
+      report.foreach(_.row(error))
+    }
+
+  private lazy val fieldTexts = UnsafeProjection.create(job.argumentExpressions, job.input)
+
+  /** The fields as one JSON object; each comes as {"v":VALUE}, and as {} where it is NULL. */
+  private def fieldsOf(row: InternalRow): String = {
+    val texts = fieldTexts(row)
+    job.fieldNames.zipWithIndex.map { case (name, i) =>
+      val text = texts.getUTF8String(i).toString
+      s"${Resources.write(name)}:${if (text == "{}") "null" else text.stripPrefix("{\"v\":").stripSuffix("}")}"
+    }.mkString("{", ",", "}")
+  }
+
   private def failed(condition: UTF8String, message: UTF8String): InternalRow = {
-    count(LLMMetrics.FailedRows, 1)
-    job.profile.foreach(_.addError(condition.toString, String.valueOf(message)))
     job.onError match {
-      case LLMOptions.Fail => throw LLMErrors.whileRunning(condition.toString, String.valueOf(message))
+      // a row that the budget does not reach is no failure; the worker fails where onExceeded asks for it
+      case LLMOptions.Fail if condition.toString != OverBudget =>
+        throw LLMErrors.whileRunning(condition.toString, String.valueOf(message))
       case LLMOptions.Struct => InternalRow(InternalRow(null, InternalRow(condition, message)))
       case _ => InternalRow(null)
     }
@@ -215,6 +257,7 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
 
 object LLMEvalPartition {
   private val OutputBufferBytes = 256
+  private val OverBudget = "LLM_BUDGET_EXCEEDED"
 
   /** What the worker sends back, a row for each question; written in spark_llm/worker/result.py. */
   private def replySchema(value: DataType): StructType = new StructType()

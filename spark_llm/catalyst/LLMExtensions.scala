@@ -23,6 +23,7 @@ import org.apache.spark.sql.catalyst.rules.Rule
  *     | adaptive exec.  MeasureFieldOrder   the exchange has run: order by what LLMProbe saw
  *     v execution       LLMEvalExec      rows -> Arrow batches -> Python worker -> typed column
  *                       EngineHost       one engine process per executor, kept by LLMPlugin
+ *                       Coordinator      on the driver, for what executors share: budget, limits, failures, if set
  * }}}
  * Found by Spark through META-INF/services, so a jar on the class path is enough;
  * `spark.sql.extensions` may name it as well.

@@ -25,6 +25,7 @@ import org.apache.spark.sql.catalyst.rules.Rule
 case class PlanCalls(session: SparkSession) extends Rule[LogicalPlan] {
 
   override def apply(plan: LogicalPlan): LogicalPlan = if (!Calls.waiting(plan)) plan else {
+    Budget.of(session.conf.getAll)
     PredicateHistory.follow(session)
     LastExplain.follow(session)
     Progress.follow(session)

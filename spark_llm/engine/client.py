@@ -71,10 +71,12 @@ class RoutedClient:
             from spark_llm.engine.credential import read_credential
             from spark_llm.engine.hosts import KEY, check_host
             from spark_llm.engine.openai_chat import OpenAIChatClient
+            from spark_llm.engine.pace import pace_of
 
             check_host(model.endpoint, self._conf.get(KEY))
             credential = None if model.secret is None else read_credential(*model.secret, self._environ)
             limit = self._conf.integer("spark.llm.limits.maxConcurrentRequests")
+            pace = pace_of(self._conf, self._environ, model.endpoint)
             return OpenAIChatClient(
                 model.endpoint,
                 model.path,
@@ -82,6 +84,7 @@ class RoutedClient:
                 limit,
                 max_retries=self._conf.integer("spark.llm.errors.maxRetries"),
                 timeout_s=self._conf.number("spark.llm.limits.timeout"),
+                pace=pace,
             )
         if self._conf.text("spark.llm.engine.kind") == "openai":
             raise SparkLLMError(

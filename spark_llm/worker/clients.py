@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from spark_llm.engine.types import EngineClient
 
 _Key = tuple[int, frozenset[tuple[str, str]]]
-_ENVIRONMENT: Final = ("SPARK_LLM_ENGINE_SOCKET", "SPARK_LLM_ENGINE_STATE")
+_ENVIRONMENT: Final = ("SPARK_LLM_ENGINE_SOCKET", "SPARK_LLM_ENGINE_STATE", "SPARK_LLM_PORT")
 _OF_CLIENTS: Final = ("model", "models.", "engine.", "limits.", "errors.", "security.", "fake.")
 _clients: dict[_Key, EngineClient] = {}
 

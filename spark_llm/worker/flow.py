@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from spark_llm.engine.types import EngineRequest, Sampling
@@ -20,6 +21,7 @@ from spark_llm.errors import SparkLLMError, engine_failed, output_invalid
 from spark_llm.prompts import system_for
 from spark_llm.worker import clients
 from spark_llm.worker.answer import AnswerParser
+from spark_llm.worker.budget import EXCEEDED, BudgetGate
 from spark_llm.worker.command import result_type
 from spark_llm.worker.constraint import constraint_of
 from spark_llm.worker.engine_traits import EngineTraits, traits_of
@@ -33,7 +35,6 @@ from spark_llm.worker.zone import zone_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from concurrent.futures import Future
 
     import pyarrow as pa
 
@@ -103,6 +104,7 @@ class Flow:
         self._waited_s = 0.0
         self._engine: EngineTraits | None = None
         self._profile = profile_of(call, conf)
+        self._gate = BudgetGate.open(conf, environ)
 
     @property
     def full(self) -> bool:
@@ -172,6 +174,11 @@ class Flow:
         for each in self._under_way:
             each.future.cancel()
 
+    def close(self) -> None:
+        """Tells what was spent; after the last row, or after `cancel`."""
+        if self._gate is not None:
+            self._gate.close()
+
     def _send(self) -> None:
         most = min(MOST_SLICE, max(1, self._most_in_flight // 4))
         while self._unsent:
@@ -179,13 +186,36 @@ class Flow:
             if self._in_flight + count > self._most_in_flight:
                 return
             taken = [self._unsent.popleft() for _ in range(count)]
-            # The engine is reached for the first question only: a partition without one needs none.
-            client = clients.client_for(self._conf, self._environ)
-            future = client.submit(self._requests(taken), self._sampling)
+            if self._gate is None:
+                future = self._submit(self._requests(taken))
+            else:
+                taken, future = self._submit_within_budget(taken, self._gate)
+                if not taken:
+                    return  # the oldest slice under way is waited for, then this is asked again
             self._under_way.append(Slice([each.question for each in taken], future))
-            self._in_flight += count
+            self._in_flight += len(taken)
             if self._profile:
                 self._profile.sent(taken)
+
+    def _submit(self, requests: list[EngineRequest]) -> Future[list[EngineAnswer]]:
+        # The engine is reached for the first question only: a partition without one needs none.
+        return clients.client_for(self._conf, self._environ).submit(requests, self._sampling)
+
+    def _submit_within_budget(
+        self, taken: list[Planned], gate: BudgetGate
+    ) -> tuple[list[Planned], Future[list[EngineAnswer]]]:
+        """Sends as many as the budget allows at the moment and keeps the others; with what was sent."""
+        requests = self._requests(taken) if gate.exceeded is None else []
+        lease = gate.lease(requests, self._sampling.max_tokens, wait=not self._under_way)
+        if gate.exceeded is not None:
+            return taken, gate.unanswered(len(taken))
+        count = 0 if lease is None else lease.requests
+        self._unsent.extendleft(reversed(taken[count:]))
+        if lease is None:
+            return [], Future()
+        future = self._submit(requests[:count])
+        gate.sent(lease, future)
+        return taken[:count], future
 
     def _requests(self, taken: list[Planned]) -> list[EngineRequest]:
         system, rank = self._system, self._priority.of
@@ -216,7 +246,8 @@ class Flow:
             self._profile.answered(answers)
         refused = False
         for question, answer in zip(asked, answers, strict=True):
-            question.batch.answers[question.row] = answer
+            if answer.condition != EXCEEDED:
+                question.batch.answers[question.row] = answer
             self._fill(question.slot, answer)
             refused = refused or answer.condition is not None
         self._in_flight -= len(asked)

@@ -70,3 +70,5 @@ def run(
         # Also when the JVM needs no more rows (LIMIT) or the task is killed: nobody waits for these answers.
         flow.cancel()
         raise
+    finally:
+        flow.close()

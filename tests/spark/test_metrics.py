@@ -18,6 +18,7 @@ NAMES = {
     "generated tokens",
     "retries",
     "failed rows",
+    "rows over budget",
     "rows skipped by condition",
     "engine wait",
 }

@@ -1,0 +1,80 @@
+"""Limits that several executors share: requests per minute of an endpoint, and the budget of a query."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from spark_llm import session_conf
+from spark_llm.engine.fake import FakeEngine
+from spark_llm.engine.fake_server import FakeServer
+
+pytestmark = [pytest.mark.spark, pytest.mark.slow]
+
+APP = """
+import json, sys
+from pyspark.sql import SparkSession
+from spark_llm import metrics
+builder = SparkSession.builder.master("local-cluster[2,1,1024]")
+for key, value in json.loads(sys.argv[1]).items():
+    builder = builder.config(key, value)
+spark = builder.getOrCreate()
+frame = spark.sql("SELECT id, llm('ECHO', concat('row ', id), max_tokens => 16) a FROM range(0, %d, 1, 4)" % int(sys.argv[2]))
+rows = frame.collect()
+cost = metrics.total(metrics.last_query(spark))
+executors = spark.sparkContext._jsc.sc().getExecutorMemoryStatus().size() - 1
+print(json.dumps({"rows": len(rows), "answered": sum(r.a is not None for r in rows), "executors": executors,
+                  "spent": cost.prompt_tokens + cost.generated_tokens, "over": cost.rows_over_budget}))
+"""
+
+
+def run(settings, rows):
+    confs = {
+        **session_conf(),
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.log.level": "ERROR",
+        "spark.llm.model": "fake",
+        "spark.llm.reorderRows.enabled": "false",
+        "spark.executorEnv.PYTHONPATH": os.environ.get("PYTHONPATH", ""),
+        **settings,
+    }
+    command = [sys.executable, "-c", APP, json.dumps(confs), str(rows)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_a_budget_holds_over_two_executors():
+    cost = run({"spark.llm.engine.kind": "fake", "spark.llm.budget": "20ktok"}, 4000)
+    assert (cost["rows"], cost["executors"]) == (4000, 2)
+    assert 20_000 * 0.95 <= cost["spent"] <= 20_000 * 1.02
+    assert cost["answered"] + cost["over"] == 4000
+
+
+def test_requests_per_minute_hold_over_two_executors():
+    arrived = []
+
+    class Engine(FakeEngine):
+        def submit(self, requests, sampling):
+            arrived.append(time.monotonic())
+            return super().submit(requests, sampling)
+
+    server = FakeServer(Engine())
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    cost = run(
+        {
+            "spark.llm.engine.kind": "openai",
+            "spark.llm.engine.endpoint": f"http://127.0.0.1:{server.server_address[1]}/v1",
+            "spark.llm.limits.rpm": "600",
+        },
+        100,
+    )
+    server.shutdown()
+    assert cost["answered"] == len(arrived) == 100
+    # Ten a second, and one second's worth at once: the rest cannot have come sooner. Later it may, on a busy machine.
+    assert arrived[-1] - arrived[0] >= (100 - 11) / 10 - 0.5
