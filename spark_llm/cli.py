@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from spark_llm.analyze.command import add_arguments
+from spark_llm.cache.command import add_arguments as add_cache_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,13 +24,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser().parse_args(given)
     if chosen.verb == "analyze":
         return _analyze(chosen)
+    if chosen.verb == "cache":
+        return _cache(chosen)
     return _jar() if chosen.verb == "jar" else _doctor(chosen.conf, start_engine=chosen.engine)
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line; its help is the reference."""
     top = argparse.ArgumentParser(
-        prog="spark-llm", description="LLM calls in Spark SQL: checks, jar, demo and prefix analyser."
+        prog="spark-llm",
+        description="LLM calls in Spark SQL: checks, jar, demo, prefix analyser and response cache.",
     )
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
     doctor = verbs.add_parser(
@@ -65,6 +69,13 @@ def parser() -> argparse.ArgumentParser:
             "fixed field order, and in the planned order. Needs neither a model nor a GPU.",
         )
     )
+    add_cache_arguments(
+        verbs.add_parser(
+            "cache",
+            help="look at, trim and compact the response cache",
+            description="Looks at the response cache in a folder, trims it and compacts it.",
+        )
+    )
     verbs.add_parser(
         "demo", help="run the demo: example data, a small model on this machine, queries and what they cost"
     )
@@ -91,6 +102,12 @@ def _doctor(conf: Sequence[str], *, start_engine: bool) -> int:
 
 def _analyze(options: argparse.Namespace) -> int:
     from spark_llm.analyze.command import run
+
+    return run(options)
+
+
+def _cache(options: argparse.Namespace) -> int:
+    from spark_llm.cache.command import run
 
     return run(options)
 
