@@ -67,7 +67,7 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
         "--max-size",
         type=size_bytes,
         metavar="SIZE",
-        help="the oldest above go, such as 10g (default: none)",
+        help="the oldest files go above it, such as 10g (default: none)",
     )
     for action in (trim, compact):
         action.add_argument(

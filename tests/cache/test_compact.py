@@ -54,7 +54,7 @@ def test_small_files_become_one_with_the_newest_row_of_each_key(folder):
     assert (report.merged_files, report.new_files, report.duplicate_rows) == (3, 1, 2)
     assert folder.rows() == [(1, 2 * DAY_S), (1, 3 * DAY_S), (2, 2 * DAY_S), (3, 2 * DAY_S)]
     assert len(folder.files()) == 2
-    assert not [path for path in folder.path.rglob(".*")]
+    assert not list(folder.path.rglob(".*"))
     again = compact(folder.cache, NOW_S + 2 * HOUR_S, HOUR_S)
     assert (again.merged_files, again.new_files) == (0, 0)
 
@@ -159,7 +159,9 @@ def test_a_failed_write_loses_nothing_and_leaves_nothing_hidden(folder):
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(files=FILES, target_bytes=st.sampled_from([1, 4000, 1 << 27]), small_bytes=st.sampled_from([1, 1 << 26]))
+@given(
+    files=FILES, target_bytes=st.sampled_from([1, 4000, 1 << 27]), small_bytes=st.sampled_from([1, 1 << 26])
+)
 def test_readers_see_every_key_at_every_step(make_folder, files, target_bytes, small_bytes):
     folder = make_folder()
     for rows in files:
@@ -171,9 +173,7 @@ def test_readers_see_every_key_at_every_step(make_folder, files, target_bytes, s
         steps.append(1)
         assert newest_of(folder.rows()) == before
 
-    report = compact(
-        watched(folder, look), NOW_S, HOUR_S, small_bytes=small_bytes, target_bytes=target_bytes
-    )
+    report = compact(watched(folder, look), NOW_S, HOUR_S, small_bytes=small_bytes, target_bytes=target_bytes)
     assert len(steps) >= report.merged_files
     look()
     if not report.young_files:

@@ -1,5 +1,3 @@
-import os
-
 import pytest
 from cache_files import CALL, DAY_S, HOUR_S, NOW_S
 from hypothesis import HealthCheck, given, settings
@@ -54,9 +52,9 @@ def test_hidden_files_go_after_a_day_and_checksums_with_their_file(folder):
         folder.age(call / name, age)
     report = trim(folder.cache, NOW_S, None, None, HOUR_S)
     assert report.orphans == 3
-    assert set(os.listdir(call)) == {part.name, f".{part.name}.crc", ".part-c.parquet.tmp"}
+    assert {path.name for path in call.iterdir()} == {part.name, f".{part.name}.crc", ".part-c.parquet.tmp"}
     trim(folder.cache, NOW_S, DAY_S, None, HOUR_S)
-    assert set(os.listdir(call)) == {".part-c.parquet.tmp"}
+    assert {path.name for path in call.iterdir()} == {".part-c.parquet.tmp"}
 
 
 @pytest.mark.parametrize(("age_s", "stays"), [(31 * DAY_S, False), (29 * DAY_S, True)])
