@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from spark_llm.analyze.command import add_arguments
+from spark_llm.cache.command import add_arguments as add_cache_arguments
 from spark_llm.report.command import add_arguments as add_report_arguments
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _analyze(chosen)
     if chosen.verb == "report":
         return _report(chosen)
+    if chosen.verb == "cache":
+        return _cache(chosen)
     return _jar() if chosen.verb == "jar" else _doctor(chosen.conf, start_engine=chosen.engine)
 
 
@@ -33,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line; its help is the reference."""
     top = argparse.ArgumentParser(
         prog="spark-llm",
-        description="LLM calls in Spark SQL: checks, jar, demo, prefix analyser, run report.",
+        description="LLM calls in Spark SQL: checks, jar, demo, prefix analyser, run report, response cache.",
     )
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
     doctor = verbs.add_parser(
@@ -77,6 +80,13 @@ def parser() -> argparse.ArgumentParser:
             "spark.llm.report.dir the driver does so itself when the query ends.",
         )
     )
+    add_cache_arguments(
+        verbs.add_parser(
+            "cache",
+            help="look at, trim and compact the response cache",
+            description="Looks at the response cache in a folder, trims it and compacts it.",
+        )
+    )
     verbs.add_parser(
         "demo", help="run the demo: example data, a small model on this machine, queries and what they cost"
     )
@@ -109,6 +119,12 @@ def _analyze(options: argparse.Namespace) -> int:
 
 def _report(options: argparse.Namespace) -> int:
     from spark_llm.report.command import run
+
+    return run(options)
+
+
+def _cache(options: argparse.Namespace) -> int:
+    from spark_llm.cache.command import run
 
     return run(options)
 

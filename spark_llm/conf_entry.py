@@ -23,7 +23,7 @@ class Entry:
 
     Attributes:
         key: full key; ``<name>`` in it stands for one word without dots.
-        kind: how the value is parsed. bytes: 512, 64k, 8m, 2g; duration: 250ms, 30s, 10min, 1h;
+        kind: how the value is parsed. bytes: 512, 64k, 8m, 2g; duration: 250ms, 30s, 10min, 1h, 7d;
             reference: env:NAME or file:PATH, never the credential itself; budget: see `budget_conf`.
         default: as a user would write it; None when being unset has a meaning of its own, told in ``doc``.
         doc: one or two sentences, with the unit.
@@ -85,11 +85,11 @@ def _bytes(text: str) -> int:
     return int(match[1]) << (10 * " kmgt".index(match[2].lower() or " "))
 
 
-_SECONDS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+_SECONDS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def _duration(text: str) -> float:
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|min|m|h|)", text, re.IGNORECASE) or _refuse(text)
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|min|m|h|d|)", text, re.IGNORECASE) or _refuse(text)
     return float(match[1]) * _SECONDS[match[2].lower()]
 
 
@@ -119,7 +119,7 @@ _EXPECTED: Final = {
     "int": "a whole number",
     "float": "a number",
     "bytes": "a size such as 512, 64k, 8m, 2g",
-    "duration": "a time such as 250ms, 30s, 10min, 1h",
+    "duration": "a time such as 250ms, 30s, 10min, 1h, 7d",
     "json": "a JSON object",
     "reference": "env:NAME or file:PATH",
     "budget": EXPECTED,

@@ -87,7 +87,14 @@ def command_line_help() -> str:
     os.environ["COLUMNS"] = "80"
     top = parser()
     verbs = next(action for action in top._actions if isinstance(action, argparse._SubParsersAction))
-    pages = (top, *(verbs.choices[verb] for verb in ("doctor", "jar", "analyze", "report")))
+    cache = verbs.choices["cache"]
+    actions = next(action for action in cache._actions if isinstance(action, argparse._SubParsersAction))
+    pages = (
+        top,
+        *(verbs.choices[verb] for verb in ("doctor", "jar", "analyze", "report")),
+        cache,
+        *actions.choices.values(),
+    )
     return "\n".join(page.format_help() for page in pages)
 
 

@@ -43,6 +43,7 @@ def test_keys_are_unique():
         ("duration", "600s", 600.0),
         ("duration", "1.5h", 5400.0),
         ("duration", "10min", 600.0),
+        ("duration", "7d", 604800.0),
         ("duration", "30", 30.0),
         ("boolean", "TRUE", True),
         ("json", '{"a": 1}', {"a": 1}),
