@@ -7,6 +7,7 @@ import java.nio.file.{Files, Path, Paths}
 import java.util.concurrent.TimeUnit
 
 import scala.collection.mutable
+import scala.util.Try
 import scala.util.control.NonFatal
 
 import org.apache.spark.SparkContext
@@ -73,7 +74,8 @@ object RunReport extends Logging {
       for {
         execution <- Option(event.qe)
         dir <- folder(execution.sparkSession.conf.getAll)
-        calls = PlannedCalls(execution.executedPlan)
+        // a query with a mistake in it has no plan
+        calls = Try(PlannedCalls(execution.executedPlan)).getOrElse(Nil)
         // a command and the query inside it are one
         if calls.nonEmpty && written.add((root, calls.map(_.planned.result.exprId.id).toSet))
       } {
