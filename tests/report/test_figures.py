@@ -83,3 +83,10 @@ def test_without_engines_readings_the_tasks_own_counts_serve():
 
 def test_one_reading_is_no_series():
     assert series_of(parse_run(run(engines=[engine("1", 1, 5, 5, 5)]))) is None
+
+
+def test_an_engine_that_stood_still_shows_it():
+    readings = [engine("1", at, 0 if at < 16 else 100 * (at - 14), 0, 0) for at in range(0, 22, 2)]
+    series = series_of(parse_run(run(seconds=20, engines=readings)))
+    assert series.tokens_per_s[:14] == [0] * 14
+    assert series.tokens_per_s[14:] == pytest.approx([100] * 6)
