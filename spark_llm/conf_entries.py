@@ -72,8 +72,14 @@ ENTRIES: Final[tuple[Entry, ...]] = (
     ),
     _entry(
         "engine.dtype", "string", "auto",
-        "Number format of weights and activations, as vLLM names it; auto is the model's own, but float32 on a CPU "
-        "without bfloat16 instructions.",
+        "Number format of weights and activations, as vLLM names it; auto is the model's own, but float32 on "
+        "a CPU without bfloat16 instructions.",
+        scope="restart",
+    ),
+    _entry(
+        "engine.batchInvariant.enabled", "boolean", "false",
+        "Answers do not depend on which other rows are computed at the same time, at some cost in speed: "
+        "vLLM's batch-invariant mode, which needs a GPU.",
         scope="restart",
     ),
     _entry(
@@ -85,6 +91,11 @@ ENTRIES: Final[tuple[Entry, ...]] = (
         "engine.startTimeout", "duration", "600s",
         "How long an engine may take to start, and a row waits for it.",
         low=0, scope="restart",
+    ),
+    _entry(
+        "engine.stallTimeout", "duration", "300s",
+        "How long the engine may take no step while it has requests; then it is started again.",
+        low=1, scope="restart",
     ),
     _entry(
         "engine.logDir", "string", None,
@@ -157,6 +168,28 @@ ENTRIES: Final[tuple[Entry, ...]] = (
         "limits.maxConcurrentRequests", "int", "64",
         "Requests of one task that may run at the same time, for spark.llm.engine.kind=openai.",
         low=1,
+    ),
+    _entry(
+        "limits.timeout", "duration", "600s",
+        "How long a request to an endpoint may take, from connecting to the end of the response.",
+        low=0.001,
+    ),
+    _entry(
+        "errors.maxRetries", "int", "5",
+        "How often a request is sent again after a failure that may pass: HTTP 429 or 5xx, no connection, "
+        "no whole response, an engine that was started again.",
+        low=0,
+    ),
+    _entry(
+        "security.allowedHosts", "string", None,
+        "Hosts that endpoints may be on, with commas; *.example.com is any host below example.com. Unset: "
+        "any. Where the application was started with it, SET cannot change it.",
+    ),
+    _entry(
+        "security.trustRemoteCode.enabled", "boolean", "false",
+        "Allow trust_remote_code in spark.llm.engine.args: the engine then runs Python code that comes with "
+        "the model.",
+        scope="restart",
     ),
     _entry(
         "dedup.enabled", "boolean", "true",

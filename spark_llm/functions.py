@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from spark_llm.errors import invalid_option
 from spark_llm.return_types import ddl_of
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
     from pyspark.sql import Column
 
-__all__ = ["any_order", "llm"]
+__all__ = ["any_order", "llm", "try_llm"]
+
+_OF_NAMES: Final = frozenset({"first_fields", "last_fields"})
 
 
 def llm(  # noqa: PLR0913  one per option of the SQL function
@@ -56,26 +58,32 @@ def llm(  # noqa: PLR0913  one per option of the SQL function
         SparkLLMError: LLM_INVALID_OPTION for a ``return_type`` that is no type; Spark checks the others
             when it analyzes the query.
     """
-    from pyspark.sql import functions as F
-
-    if isinstance(instruction, str):
-        instruction = F.lit(instruction)
-    elif not _is_column(instruction):
-        raise invalid_option("instruction", repr(instruction), "a str or a Column")
-    options = {
+    return _ask("llm", instruction, fields, {
         "model": model,
-        "return_type": None if return_type is None else ddl_of(return_type),
+        "return_type": return_type,
         "on_error": on_error,
         "temperature": temperature,
         "max_tokens": max_tokens,
         "seed": seed,
         "selectivity": selectivity,
-        "first_fields": None if first_fields is None else list(first_fields),
-        "last_fields": None if last_fields is None else list(last_fields),
-    }
-    columns = [F.col(field) if isinstance(field, str) else field for field in fields]
-    named = [_named(name, F.lit(value)) for name, value in options.items() if value is not None]
-    return F.call_function("llm", instruction, *columns, *named)
+        "first_fields": first_fields,
+        "last_fields": last_fields,
+    })  # fmt: skip
+
+
+def try_llm(instruction: str | Column, *fields: str | Column, **options: Any) -> Column:
+    """Asks as `llm` does; a row that fails becomes NULL.
+
+    Args:
+        instruction: see `llm`.
+        fields: see `llm`.
+        options: those of `llm`; ``on_error`` is ``"null"`` (default) or ``"struct"``.
+
+    Raises:
+        SparkLLMError: LLM_INVALID_OPTION for a ``return_type`` that is no type; Spark checks the others
+            when it analyzes the query.
+    """
+    return _ask("try_llm", instruction, fields, options)
 
 
 def any_order(*fields: str | Column) -> Column:
@@ -89,6 +97,25 @@ def any_order(*fields: str | Column) -> Column:
     from pyspark.sql import functions as F
 
     return F.call_function("any_order", *[F.col(f) if isinstance(f, str) else f for f in fields])
+
+
+def _ask(
+    function: str, instruction: str | Column, fields: Sequence[str | Column], options: dict[str, Any]
+) -> Column:
+    from pyspark.sql import functions as F
+
+    if isinstance(instruction, str):
+        instruction = F.lit(instruction)
+    elif not _is_column(instruction):
+        raise invalid_option("instruction", repr(instruction), "a str or a Column")
+    given = {name: value for name, value in options.items() if value is not None}
+    if "return_type" in given:
+        given["return_type"] = ddl_of(given["return_type"])
+    for name in _OF_NAMES & given.keys():
+        given[name] = list(given[name])
+    columns = [F.col(field) if isinstance(field, str) else field for field in fields]
+    named = [_named(name, F.lit(value)) for name, value in given.items()]
+    return F.call_function(function, instruction, *columns, *named)
 
 
 def _is_column(value: object) -> bool:

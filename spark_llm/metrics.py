@@ -35,6 +35,8 @@ class CallMetrics:
         prompt_tokens: tokens of all prompts sent.
         cached_prompt_tokens: those of them that the engine found in its prefix cache.
         generated_tokens: tokens of all answers.
+        retries: requests that were sent again, after a failure that may pass; what they are known to have
+            cost is in the tokens.
         failed_rows: rows that ended with an error condition.
         rows_skipped_by_condition: rows whose CASE, AND or OR made the answer irrelevant.
     """
@@ -46,6 +48,7 @@ class CallMetrics:
     prompt_tokens: int = 0
     cached_prompt_tokens: int = 0
     generated_tokens: int = 0
+    retries: int = 0
     failed_rows: int = 0
     rows_skipped_by_condition: int = 0
 

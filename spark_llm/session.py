@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from spark_llm.conf import PREFIX, parse_conf
 from spark_llm.errors import SparkLLMError, unsupported
+from spark_llm.interrupt import cancel_on_interrupt
 from spark_llm.spark_defaults import read_settings
 
 if TYPE_CHECKING:
@@ -81,7 +82,8 @@ def register(spark: SparkSession) -> None:
     """Adds the functions and rules to a session that runs already, for example a notebook's.
 
     The plug-in that starts engines with their executors cannot be added to a running application: the first
-    call starts them. A session that has the function already is left as it is.
+    call starts them. A session that has the function already is left as it is, but for Ctrl-C: see
+    `spark_llm.interrupt`.
 
     Raises:
         SparkLLMError: LLM_UNSUPPORTED with what to do where the session does not let itself be extended.
@@ -90,6 +92,7 @@ def register(spark: SparkSession) -> None:
         if _has_function(spark):
             return
         raise _server_needs_it()
+    cancel_on_interrupt(spark)
     _draw_progress(spark.conf.get("spark.llm.progress.enabled", "auto"))
     if _has_function(spark):
         return

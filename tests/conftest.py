@@ -7,13 +7,25 @@ from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+import reliability_page
+
 from spark_llm.catalyst.java import JavaNotFoundError, use_java
 
 TESTS = Path(__file__).parent
 MARKS_OF_FOLDER = {"spark": ("spark",), "vllm_contract": ("vllm",)}
 
 
-def pytest_configure():
+def pytest_addoption(parser):
+    parser.addoption(
+        "--write-reliability", action="store_true", help="write docs/reliability.md from what passed"
+    )
+
+
+def pytest_configure(config):
+    if config.getoption("--write-reliability"):
+        config.pluginmanager.register(reliability_page.Recorder())
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")

@@ -65,7 +65,7 @@ def functions_page() -> str:
         "# SQL functions\n\nMade from `DESCRIBE FUNCTION EXTENDED` by `make goldens`. The same functions for DataFrames are "
         "in `spark_llm.functions`.\n"
     )
-    for name in ("llm", "any_order"):
+    for name in ("llm", "try_llm", "any_order"):
         described = (ROOT / f"tests/golden/describe_function_{name}.txt").read_text(encoding="utf-8")
         page += f"\n## {name}\n\n```\n{described.rstrip()}\n```\n"
     return page

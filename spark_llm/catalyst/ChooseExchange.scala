@@ -21,6 +21,13 @@ object ChooseExchange {
   /** @param leading number of leading fields hashed by; None: all */
   case class Choice(leading: Option[Int], partitions: Int)
 
+  /** The reason of a call whose rows are all read by one task. */
+  val FewRows = "few rows for one engine: one task orders them together"
+
+  /** Rows that a worker orders in one window keep their groups whole in one task, and one task keeps one engine busy. */
+  def oneTask(rows: Double, engines: Engines): Boolean =
+    engines.count == 1 && rows <= LLMConf.windowRows && LLMConf.exchangePartitions.isEmpty
+
   def byAllFields(engines: Engines, maxRows: Option[Long]): Choice = Choice(None, partitions(engines.slots, maxRows))
 
   /** @param fields in the chosen order */
@@ -29,13 +36,17 @@ object ChooseExchange {
       rows: Double,
       engines: Engines,
       maxRows: Option[Long]): Choice = {
-    val n = partitions(WavesOfTasks * engines.slots, maxRows)
+    val n = if (oneTask(rows, engines)) 1 else partitions(WavesOfTasks * engines.slots, maxRows)
     val prefixes = ChooseFieldOrder.prefixes(fields, rows, fields.indices)
     val heaviest = fields.scanLeft(1.0)((share, f) => share * f.estimate.flatMap(_.heaviest).getOrElse(0.0)).tail
     val enough = fields.indices.find { i =>
       n == 1 || (prefixes(i) >= PrefixesPerPartition * n && heaviest(i) <= HeavyShare / n)
     }
-    enough.filter(_ < fields.size - 1).fold(byAllFields(engines, maxRows))(i => Choice(Some(i + 1), n))
+    enough.filter(_ < fields.size - 1) match {
+      case Some(i) => Choice(Some(i + 1), n)
+      case None if n == 1 => Choice(None, n)
+      case None => byAllFields(engines, maxRows)
+    }
   }
 
   private def partitions(wanted: Int, maxRows: Option[Long]): Int = LLMConf.exchangePartitions.getOrElse {

@@ -18,9 +18,15 @@ object LLMCallBuilder {
     "first_fields", "last_fields")
   private val OnError = Seq(LLMOptions.Fail, LLMOptions.Null, LLMOptions.Struct)
 
-  def build(args: Seq[Expression]): Expression = {
+  def build(args: Seq[Expression]): Expression = build(args, LLMFunction.name, LLMOptions.Fail)
+
+  /**
+   * @param function name of the function that was called, for errors
+   * @param onError  its default for on_error; a function that makes NULL of failures cannot be told to fail
+   */
+  def build(args: Seq[Expression], function: String, onError: String): Expression = {
     val (named, positional) = args.partition(_.isInstanceOf[NamedArgumentExpression])
-    if (positional.isEmpty) throw LLMErrors.missingInstruction()
+    if (positional.isEmpty) throw LLMErrors.missingInstruction(function)
     val groups = positional.tail.map {
       case set: AnyOrder => (set.children.flatMap(flatten), true)
       case e => (flatten(e), false)
@@ -34,7 +40,7 @@ object LLMCallBuilder {
       asInstruction(positional.head),
       names,
       fields.map(_.value),
-      options(named, names, sets.flatMap(_.map(names(_)))),
+      options(named, names, sets.flatMap(_.map(names(_))), function, onError),
       sets = sets)
   }
 
@@ -75,10 +81,16 @@ object LLMCallBuilder {
   }
 
   /** @param moving names of the fields in any_order(...), which have no place of their own */
-  private def options(named: Seq[Expression], fields: Seq[String], moving: Seq[String]): LLMOptions = {
+  private def options(
+      named: Seq[Expression],
+      fields: Seq[String],
+      moving: Seq[String],
+      function: String,
+      onError: String): LLMOptions = {
+    val outcomes = OnError.drop(OnError.indexOf(onError))
     val written = named.collect { case NamedArgumentExpression(key, value) =>
       val name = key.toLowerCase(Locale.ROOT)
-      if (!Options.contains(name)) throw LLMErrors.unknownOption(key, Options)
+      if (!Options.contains(name)) throw LLMErrors.unknownOption(function, key, Options)
       if (!value.foldable) throw LLMErrors.optionNotConstant(name, toPrettySQL(value))
       name -> value
     }.toMap
@@ -114,9 +126,9 @@ object LLMCallBuilder {
       model = read("model", StringType, "the name of a model")(text),
       returnType =
         read("return_type", StringType, ReturnType.allowed)(text).map(ReturnType.parse).getOrElse(StringType),
-      onError = read("on_error", StringType, OnError.map(o => s"'$o'").mkString(" | ")) {
-        case v if OnError.contains(v.toString.toLowerCase(Locale.ROOT)) => v.toString.toLowerCase(Locale.ROOT)
-      }.getOrElse(LLMOptions.Fail),
+      onError = read("on_error", StringType, outcomes.map(o => s"'$o'").mkString(" | ")) {
+        case v if outcomes.contains(v.toString.toLowerCase(Locale.ROOT)) => v.toString.toLowerCase(Locale.ROOT)
+      }.getOrElse(onError),
       temperature = read("temperature", DoubleType, "a number from 0 to 2") {
         case d: Double if d >= 0 && d <= 2 => d
       }.getOrElse(0.0),

@@ -67,15 +67,18 @@ object LLMConf {
   /** Number of partitions of the exchange below a call; None: chosen from engines and statistics. */
   def exchangePartitions: Option[Int] = {
     val key = "spark.llm.exchange.partitions"
-    session(key).map { text =>
-      text.trim.toIntOption.filter(_ > 0).getOrElse(throw LLMErrors.invalidConf(key, text, "a positive INT"))
-    }
+    session(key).map(positive(key, _))
+  }
+
+  /** Rows that a worker orders together. */
+  def windowRows: Int = {
+    val key = "spark.llm.planner.windowRows"
+    positive(key, session(key).get)
   }
 
   def batchRows(values: Map[String, String]): Int = {
     val key = "spark.llm.batchRows"
-    val text = get(values, key).get
-    text.trim.toIntOption.filter(_ > 0).getOrElse(throw LLMErrors.invalidConf(key, text, "a positive INT"))
+    positive(key, get(values, key).get)
   }
 
   def batchBytes(values: Map[String, String]): Long = {
@@ -84,6 +87,9 @@ object LLMConf {
     try JavaUtils.byteStringAsBytes(text)
     catch { case _: NumberFormatException => throw LLMErrors.invalidConf(key, text, "a size such as 8m") }
   }
+
+  private def positive(key: String, text: String): Int =
+    text.trim.toIntOption.filter(_ > 0).getOrElse(throw LLMErrors.invalidConf(key, text, "a positive INT"))
 
   private def boolean(key: String): Boolean = {
     val text = session(key).get

@@ -72,10 +72,11 @@ object LLMErrors {
   def of(condition: String, params: (String, String)*): LLMAnalysisException =
     new LLMAnalysisException(condition, text(condition, params.toMap), sqlState(condition), params.toMap)
 
-  def missingInstruction(): LLMAnalysisException = of("LLM_MISSING_INSTRUCTION", "function" -> LLMFunction.name)
+  def missingInstruction(function: String): LLMAnalysisException =
+    of("LLM_MISSING_INSTRUCTION", "function" -> function)
 
-  def unknownOption(name: String, known: Seq[String]): LLMAnalysisException =
-    of("LLM_UNKNOWN_OPTION", "function" -> LLMFunction.name, "option" -> name, "nearest" -> nearest(name, known),
+  def unknownOption(function: String, name: String, known: Seq[String]): LLMAnalysisException =
+    of("LLM_UNKNOWN_OPTION", "function" -> function, "option" -> name, "nearest" -> nearest(name, known),
       "allowed" -> known.mkString(", "))
 
   def optionNotConstant(name: String, value: String): LLMAnalysisException =
@@ -100,6 +101,9 @@ object LLMErrors {
 
   def invalidConf(key: String, value: String, expected: String): LLMAnalysisException =
     of("LLM_INVALID_CONF", "key" -> key, "value" -> value, "expected" -> expected)
+
+  def hostNotAllowed(host: String, allowed: String): LLMAnalysisException =
+    of("LLM_HOST_NOT_ALLOWED", "host" -> host, "allowed" -> allowed)
 
   def engineFailed(reason: String, log: String): LLMExecutionException =
     new LLMExecutionException("LLM_ENGINE_FAILED", text("LLM_ENGINE_FAILED", Map("reason" -> reason, "log" -> log)))

@@ -43,6 +43,7 @@ case class LLMEvalExec(
     LLMMetrics.PromptTokens -> SQLMetrics.createMetric(sparkContext, "prompt tokens"),
     LLMMetrics.CachedPromptTokens -> SQLMetrics.createMetric(sparkContext, "cached prompt tokens"),
     LLMMetrics.GeneratedTokens -> SQLMetrics.createMetric(sparkContext, "generated tokens"),
+    LLMMetrics.Retries -> SQLMetrics.createMetric(sparkContext, "retries"),
     LLMMetrics.FailedRows -> SQLMetrics.createMetric(sparkContext, "failed rows"),
     LLMMetrics.SkippedRows -> SQLMetrics.createMetric(sparkContext, "rows skipped by condition"),
     LLMMetrics.EngineWait -> SQLMetrics.createTimingMetric(sparkContext, "engine wait"))
@@ -74,7 +75,7 @@ case class LLMEvalExec(
   }
 
   override protected def doExecute(): RDD[InternalRow] = {
-    val values = LLMConf.userSet(conf) ++ call.options.model.map("spark.llm.model" -> _)
+    val values = AllowedHosts.pinned(LLMConf.userSet(conf)) ++ call.options.model.map("spark.llm.model" -> _)
     val kind = EngineKind.of(values)
     EngineKind.check(kind, values)
     val instruction: Option[String] =
@@ -150,6 +151,7 @@ object LLMMetrics {
   val PromptTokens = "promptTokens"
   val CachedPromptTokens = "cachedPromptTokens"
   val GeneratedTokens = "generatedTokens"
+  val Retries = "retries"
   val FailedRows = "failedRows"
   val SkippedRows = "skippedRows"
   val EngineWait = "engineWait"

@@ -29,7 +29,8 @@ import org.apache.spark.sql.catalyst.rules.Rule
 class LLMExtensions extends SparkSessionExtensionsProvider {
   override def apply(extensions: SparkSessionExtensions): Unit =
     if (LLMExtensions.firstTime(extensions)) {
-      extensions.injectFunction((LLMFunction.identifier, LLMFunction.info, LLMCallBuilder.build _))
+      extensions.injectFunction((LLMFunction.identifier, LLMFunction.info, LLMCallBuilder.build(_)))
+      extensions.injectFunction((TryLLMFunction.identifier, TryLLMFunction.info, TryLLMFunction.build _))
       extensions.injectFunction((AnyOrder.identifier, AnyOrder.info, AnyOrder(_)))
       extensions.injectPostHocResolutionRule(_ => CheckCalls)
       LLMExtensions.injectIsolateCalls(extensions)

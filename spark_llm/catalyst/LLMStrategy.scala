@@ -5,6 +5,7 @@ import org.apache.spark.sql.catalyst.plans.logical.{LogicalPlan, RebalancePartit
 import org.apache.spark.sql.catalyst.plans.physical.HashPartitioning
 import org.apache.spark.sql.execution.{SparkPlan, SparkStrategy}
 import org.apache.spark.sql.execution.exchange.{REPARTITION_BY_NUM, ShuffleExchangeExec}
+import org.apache.spark.sql.internal.SQLConf
 
 /**
  * LLMEval -> LLMEvalExec, LLMExchange -> a hash shuffle, LLMProbe -> LLMProbeExec, SharedAnswers -> a shuffle. Asked
@@ -13,6 +14,7 @@ import org.apache.spark.sql.execution.exchange.{REPARTITION_BY_NUM, ShuffleExcha
 object LLMStrategy extends SparkStrategy {
   override def apply(plan: LogicalPlan): Seq[SparkPlan] = plan match {
     case LLMEval(call, guard, result: AttributeReference, child, layout) =>
+      AllowedHosts.check(LLMConf.userSet(SQLConf.get), call.options.model)
       LLMEvalExec(call, guard, result, layout, planLater(child)) :: Nil
     case LLMExchange(keys, partitions, _, child, spread) =>
       ShuffleExchangeExec(HashPartitioning(keys ++ spread, partitions), planLater(child), REPARTITION_BY_NUM) :: Nil

@@ -70,7 +70,9 @@ case class LayOutCalls(session: SparkSession) {
     val (choice, reason) =
       if (!wanted.byPrefix) (ChooseExchange.byAllFields(engines, maxRows), "rows are moved for dedup only")
       else wanted.rows.filter(_ => LayoutKeys.known(keys)) match {
-        case Some(rows) => (ChooseExchange.byLeadingFields(LayoutKeys.fields(keys), rows, engines, maxRows), "")
+        case Some(rows) =>
+          val why = if (ChooseExchange.oneTask(rows, engines)) ChooseExchange.FewRows else ""
+          (ChooseExchange.byLeadingFields(LayoutKeys.fields(keys), rows, engines, maxRows), why)
         case None if engines.count == 1 => (ChooseExchange.byAllFields(engines, maxRows), "")
         case None if measurable => (ChooseExchange.byAllFields(engines, maxRows), "until measured")
         case None => (ChooseExchange.byAllFields(engines, maxRows), "no statistics: groups are spread over engines")

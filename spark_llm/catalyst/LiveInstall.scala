@@ -12,9 +12,10 @@ import org.apache.spark.sql.classic.SparkSession
 object LiveInstall {
   def install(session: ApiSession): Unit = {
     val classic = session.asInstanceOf[SparkSession]
-    classic.sessionState.functionRegistry
-      .createOrReplaceTempFunction(LLMFunction.name, LLMCallBuilder.build, "scala_udf")
-    classic.sessionState.functionRegistry.createOrReplaceTempFunction(AnyOrder.name, AnyOrder(_), "scala_udf")
+    val functions = classic.sessionState.functionRegistry
+    functions.createOrReplaceTempFunction(LLMFunction.name, LLMCallBuilder.build(_), "scala_udf")
+    functions.createOrReplaceTempFunction(TryLLMFunction.name, TryLLMFunction.build, "scala_udf")
+    functions.createOrReplaceTempFunction(AnyOrder.name, AnyOrder(_), "scala_udf")
     val experimental = classic.experimental
     if (!experimental.extraStrategies.contains(LLMStrategy)) {
       experimental.extraStrategies = experimental.extraStrategies :+ LLMStrategy

@@ -15,6 +15,7 @@ import org.apache.spark.sql.internal.SQLConf
  *   LLMEval as written (stage with LLMProbe)                  ->  LLMEval in the measured order (stage)
  *   LLMEval as written (LLMExchange pending (stage ...))      ->  LLMEval ... (LLMExchange [measured keys] (stage))
  *   the same where all fields are the best keys               ->  LLMEval ... (stage)
+ *   few rows for one engine, in several partitions            ->  LLMEval ... (Repartition 1 without a shuffle (stage))
  * }}}
  * The sort above the stage follows, since it is planned from the node. Adaptive execution takes the new plan: it has
  * no more shuffles than the old one.
@@ -41,8 +42,8 @@ case class MeasureFieldOrder(session: SparkSession) extends Rule[LogicalPlan] {
         SharedExchange.adopt(call, settled).getOrElse(choose(call, found))
       }
     val keys = LayoutKeys(call, order.positions, found.estimates)
-    below(e.child).pending.fold(e.copy(layout = layout.copy(order = order))) { exchange =>
-      val engines = Engines.of(session.sparkContext, EngineKind.of(LLMConf.userSet(SQLConf.get)))
+    val engines = Engines.of(session.sparkContext, EngineKind.of(LLMConf.userSet(SQLConf.get)))
+    below(e.child).pending.fold(gathered(e.copy(layout = layout.copy(order = order)), found.rows, engines)) { exchange =>
       val choice = ChooseExchange.byLeadingFields(LayoutKeys.fields(keys), found.rows, engines, None)
       val by = choice.leading.fold(keys)(keys.take)
       val settled = choice.leading.map(_ =>
@@ -52,6 +53,23 @@ case class MeasureFieldOrder(session: SparkSession) extends Rule[LogicalPlan] {
         layout = layout.copy(order = order, exchange = ExchangeChoice(by.map(_.name), partitions, "measured")),
         child = e.child.transformDown { case x: LLMExchange if x eq exchange => settled.getOrElse(exchange.child) })
     }
+  }
+
+  /** Tasks that share an engine would each compute the prefixes of the same few rows: one of them reads them all. */
+  private def gathered(e: LLMEval, rows: Double, engines: Engines): LLMEval =
+    if (ChooseExchange.oneTask(rows, engines) && e.layout.exchange.partitions > 1) gather(e).asInstanceOf[LLMEval] else e
+
+  /** The calls of a chain have one exchange, so they are gathered together. */
+  private def gather(plan: LogicalPlan): LogicalPlan = plan match {
+    case e: LLMEval =>
+      val exchange = e.layout.exchange
+      val why = if (exchange.shared) exchange.reason else ChooseExchange.FewRows
+      e.copy(
+        layout = e.layout.copy(exchange = exchange.copy(partitions = 1, reason = why)),
+        child = gather(e.child))
+    case _: Project | _: Filter => plan.withNewChildren(Seq(gather(plan.children.head)))
+    case r: Repartition => r
+    case stage => Repartition(1, shuffle = false, stage)
   }
 
   private def choose(call: LLMCall, found: Found): FieldOrder = {
@@ -82,7 +100,7 @@ object MeasureFieldOrder {
       val rest = below(e.child)
       rest.copy(evals = e +: rest.evals)
     case x: LLMExchange => below(x.child).copy(pending = Some(x).filter(_.pending))
-    case _: Project | _: Filter => below(plan.children.head)
+    case _: Project | _: Filter | _: Repartition => below(plan.children.head)
     case _ => Below(Nil, None, None)
   }
 

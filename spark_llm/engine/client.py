@@ -47,7 +47,8 @@ class RoutedClient:
         """Starts answering `requests` with the model that `sampling` names.
 
         Raises:
-            SparkLLMError: LLM_MODEL_NOT_SET, LLM_MODEL_NOT_FOUND, or what makes its client unusable.
+            SparkLLMError: LLM_MODEL_NOT_SET, LLM_MODEL_NOT_FOUND, LLM_HOST_NOT_ALLOWED, or what makes its
+                client unusable.
         """
         model = resolve_model(self._conf, sampling.model)
         # Every local request goes to the one engine of the executor, whatever name the call used for it.
@@ -68,11 +69,20 @@ class RoutedClient:
     def _open(self, model: Model) -> EngineClient:
         if model.endpoint is not None:
             from spark_llm.engine.credential import read_credential
+            from spark_llm.engine.hosts import KEY, check_host
             from spark_llm.engine.openai_chat import OpenAIChatClient
 
+            check_host(model.endpoint, self._conf.get(KEY))
             credential = None if model.secret is None else read_credential(*model.secret, self._environ)
             limit = self._conf.integer("spark.llm.limits.maxConcurrentRequests")
-            return OpenAIChatClient(model.endpoint, model.path, credential, limit)
+            return OpenAIChatClient(
+                model.endpoint,
+                model.path,
+                credential,
+                limit,
+                max_retries=self._conf.integer("spark.llm.errors.maxRetries"),
+                timeout_s=self._conf.number("spark.llm.limits.timeout"),
+            )
         if self._conf.text("spark.llm.engine.kind") == "openai":
             raise SparkLLMError(
                 "LLM_INVALID_CONF",
@@ -91,4 +101,9 @@ class RoutedClient:
                 "starts it is not loaded: set spark.plugins when the session is built"
             )
         state = self._environ.get("SPARK_LLM_ENGINE_STATE")
-        return HttpBatchClient(socket, state, self._conf.number("spark.llm.engine.startTimeout"))
+        return HttpBatchClient(
+            socket,
+            state,
+            self._conf.number("spark.llm.engine.startTimeout"),
+            max_retries=self._conf.integer("spark.llm.errors.maxRetries"),
+        )

@@ -15,12 +15,15 @@ import socket
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spark_llm.conf import parse_conf
 from spark_llm.engine.fake import FakeEngine
 from spark_llm.engine.types import Constraint, EngineAnswer, EngineRequest, Sampling
 from spark_llm.engine.wire import BATCH_PATH
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class FakeServer(ThreadingHTTPServer):
@@ -32,6 +35,7 @@ class FakeServer(ThreadingHTTPServer):
         uds: path of a Unix socket to create.
         delay_s: how long each POST takes at least.
         credential: the Bearer credential that is asked for; None for none.
+        handler: who reads a request and writes its response.
     """
 
     daemon_threads = True
@@ -43,20 +47,23 @@ class FakeServer(ThreadingHTTPServer):
         uds: Path | None = None,
         delay_s: float = 0.0,
         credential: str | None = None,
+        handler: type[Handler] | None = None,
     ) -> None:
         self.engine, self.delay_s, self.credential = engine, delay_s, credential
         self.running = 0
         if uds is None:
-            super().__init__(("127.0.0.1", port), _Handler)
+            super().__init__(("127.0.0.1", port), handler or Handler)
             return
         self.address_family = socket.AF_UNIX
-        super().__init__(("", 0), _Handler, bind_and_activate=False)
+        super().__init__(("", 0), handler or Handler, bind_and_activate=False)
         self.socket.bind(str(uds))
         uds.chmod(0o600)
         self.server_activate()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
+    """One connection to a `FakeServer`."""
+
     protocol_version = "HTTP/1.1"
     server: FakeServer
 
@@ -70,13 +77,13 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """The routes without a body."""
         if self.path == "/health":
-            self._reply(200, {})
+            self.reply(200, {})
         elif self.path == "/v1/models":
-            self._reply(200, {"object": "list", "data": [{"id": "fake", "object": "model"}]})
+            self.reply(200, {"object": "list", "data": [{"id": "fake", "object": "model"}]})
         elif self.path == "/metrics":
             self._send(200, self._metrics().encode(), "text/plain; version=0.0.4")
         else:
-            self._reply(404, {"detail": "Not Found"})
+            self.reply(404, {"detail": "Not Found"})
 
     def _metrics(self) -> str:
         """The page that vLLM has, as far as there is anything to say."""
@@ -96,7 +103,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers.get("content-length", 0))))
         wanted = self.server.credential
         if wanted is not None and self.headers.get("authorization") != f"Bearer {wanted}":
-            self._reply(401, {"error": {"message": "wrong credential"}})
+            self.reply(401, {"error": {"message": "wrong credential"}})
             return
         self.server.running += 1
         try:
@@ -108,12 +115,20 @@ class _Handler(BaseHTTPRequestHandler):
         time.sleep(self.server.delay_s)
         if self.path == BATCH_PATH:
             answers = self._answers(body, body["messages"])
-            self._reply(200, {"results": [_result(answer) for answer in answers]})
+            self.reply(200, {"results": [_result(answer) for answer in answers]})
         elif self.path == "/v1/chat/completions":
-            (answer,) = self._answers(body, [body["messages"]])
-            self._reply(*_completion(answer, body.get("model")))
+            self.reply_to_chat(body)
         else:
-            self._reply(404, {"detail": "Not Found"})
+            self.reply(404, {"detail": "Not Found"})
+
+    def reply_to_chat(self, body: dict[str, Any]) -> None:
+        """Answers one chat completion."""
+        self.reply(*self.chat_reply(body))
+
+    def chat_reply(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        """Status and body of the response to a chat completion."""
+        (answer,) = self._answers(body, [body["messages"]])
+        return _completion(answer, body.get("model"))
 
     def _answers(self, body: dict[str, Any], conversations: list[Any]) -> list[EngineAnswer]:
         ranks = body.get("priority", [0] * len(conversations))
@@ -127,12 +142,15 @@ class _Handler(BaseHTTPRequestHandler):
         )
         return self.server.engine.submit(requests, sampling).result()
 
-    def _reply(self, status: int, body: dict[str, Any]) -> None:
-        self._send(status, json.dumps(body).encode(), "application/json")
+    def reply(self, status: int, body: dict[str, Any], headers: Mapping[str, str] | None = None) -> None:
+        """Writes a response."""
+        self._send(status, json.dumps(body).encode(), "application/json", headers)
 
-    def _send(self, status: int, data: bytes, kind: str) -> None:
+    def _send(self, status: int, data: bytes, kind: str, headers: Mapping[str, str] | None = None) -> None:
         self.send_response(status)
         self.send_header("content-type", kind)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
         self.send_header("content-length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from spark_llm.engine.answers import clip, from_error
 from spark_llm.engine.http_client import HttpClient
 from spark_llm.engine.reconnect import Reconnect
+from spark_llm.engine.redact import without_rows
 from spark_llm.engine.types import EngineAnswer
 from spark_llm.engine.wire import BATCH_PATH, batch_body
 from spark_llm.errors import engine_failed, request_rejected
@@ -29,10 +31,6 @@ if TYPE_CHECKING:
 
 # Large enough that HTTP costs little per row, small enough that first answers do not wait for the last row.
 CHUNK_CONVERSATIONS = 64
-# A chunk that sees this many engines die may well be what kills them.
-MOST_SENDS = 5
-
-
 _FIRST_WAIT_S = 0.1
 
 
@@ -48,6 +46,8 @@ class HttpBatchClient(HttpClient):
         state_path: path of the supervisor's state.json, None when there is no supervisor.
         start_timeout_s: longest wait for an engine that is starting.
         chunk: conversations per POST.
+        max_retries: how often a prompt is sent again; one that sees so many engines die may be what kills
+            them.
     """
 
     def __init__(
@@ -56,8 +56,11 @@ class HttpBatchClient(HttpClient):
         state_path: str | None,
         start_timeout_s: float,
         chunk: int = CHUNK_CONVERSATIONS,
+        *,
+        max_retries: int = 5,
     ) -> None:
         super().__init__()
+        self._most_sends = max_retries + 1
         self._socket = socket
         self._chunk = chunk
         self._reconnect = Reconnect(socket, state_path, start_timeout_s, self._healthy)
@@ -74,7 +77,7 @@ class HttpBatchClient(HttpClient):
     async def _send(self, chunk: list[EngineRequest], sampling: Sampling) -> list[EngineAnswer]:
         answers: dict[int, EngineAnswer] = {}
         waiting, cause = list(range(len(chunk))), Exception()
-        for attempt in range(1, MOST_SENDS + 1):
+        for attempt in range(1, self._most_sends + 1):
             try:
                 results = await self._post([chunk[place] for place in waiting], sampling)
             except _NoEngineError as error:
@@ -85,19 +88,23 @@ class HttpBatchClient(HttpClient):
                     if "again" in result:
                         cause = _NoEngineError(result["again"])
                     else:
-                        answers[place] = _answer_of(result)
+                        answers[place] = _answer_of(result, chunk[place], attempt - 1)
                 waiting = [place for place in waiting if place not in answers]
                 if not waiting:
                     return [answers[place] for place in range(len(chunk))]
-            if attempt < MOST_SENDS:
+            if attempt < self._most_sends:
                 await asyncio.sleep(_FIRST_WAIT_S * 2 ** (attempt - 1))
                 await self._reconnect.until_ready(cause)
         reason = clip(str(cause), 200)
         if rows_alone:
-            refused = from_error(request_rejected(f"{reason} (sent {MOST_SENDS} times)"))
+            refused = replace(
+                from_error(request_rejected(f"{reason} (sent {self._most_sends} times)")),
+                retries=self._most_sends - 1,
+            )
             return [answers.get(place, refused) for place in range(len(chunk))]
         raise engine_failed(
-            f"{len(waiting)} prompts were sent {MOST_SENDS} times and the engine failed each time ({reason})",
+            f"{len(waiting)} prompts were sent {self._most_sends} times and the engine failed each time "
+            f"({reason})",
             self._reconnect.log(),
         )
 
@@ -161,9 +168,10 @@ class HttpBatchClient(HttpClient):
         return self._http
 
 
-def _answer_of(result: dict[str, Any]) -> EngineAnswer:
+def _answer_of(result: dict[str, Any], request: EngineRequest, retries: int) -> EngineAnswer:
     if (error := result.get("error")) is not None:
-        return EngineAnswer(None, error["condition"], error["message"], 0, 0, 0, None)
+        message = without_rows(error["message"], request.user)
+        return EngineAnswer(None, error["condition"], message, 0, 0, 0, None, retries)
     return EngineAnswer(
         result["content"],
         None,
@@ -172,6 +180,7 @@ def _answer_of(result: dict[str, Any]) -> EngineAnswer:
         result["cached_prompt_tokens"],
         result["generated_tokens"],
         result["finish_reason"],
+        retries,
     )
 
 

@@ -98,12 +98,12 @@ def kill_leftovers(log: Path) -> list[int]:
     return found
 
 
-def tail(log: Path, lines: int = 20, longest: int = 4000) -> str:
-    """The last lines of a log, at most `longest` characters; empty when there is none."""
+def tail(log: Path, lines: int = 20, longest: int = 4000, since_bytes: int = 0) -> str:
+    """The last lines of a log from byte `since_bytes` on, `longest` characters at most; empty if none."""
     try:
         with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - 4 * longest))
-            text = file.read().decode(errors="replace")
+            file.seek(max(since_bytes, log.stat().st_size - 4 * longest))
+            text = file.read(4 * longest).decode(errors="replace")
     except OSError:
         return ""
     return "\n".join(text.splitlines()[-lines:])[-longest:]

@@ -28,8 +28,9 @@ from spark_llm.engine.plugin_path import python_path
 from spark_llm.engine.process import EngineProcess, tail
 from spark_llm.engine.state import EngineState, publish
 from spark_llm.engine.supervisor import Supervisor
-from spark_llm.engine.uds import get_status
+from spark_llm.engine.uds import LONGEST_PATH_BYTES, get_json, get_status
 from spark_llm.engine.vllm_args import SERVER_MODULE, launch_of
+from spark_llm.engine.wire import PROGRESS_PATH
 from spark_llm.errors import SparkLLMError, engine_failed
 from spark_llm.planner.warm import start_compiling
 
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 
 
 _PROBED = ("/health", "/v1/models")
+# vLLM names them by a UUID.
+_RPC_NAME_BYTES = 1 + 36
 
 
 class StopClock:
@@ -81,27 +84,35 @@ def serve(folder: Path, settings: dict[str, str], stop: threading.Event) -> int:
         # The folder is someone else's: its state.json is not touched.
         _print_failure(place, served, error)
         return 1
+    except OSError as error:
+        _print_failure(place, served, engine_failed(f"its folder {folder} cannot be used: {error}"))
+        return 1
     with lock:
         try:
             conf = parse_conf(settings)
-            command, environment = _command(conf, place)
+            starter = _Starter(conf, place)
         except SparkLLMError as error:
             tell("failed", None, error, 0)
             return 1
+        except OSError as error:
+            tell("failed", None, engine_failed(f"its folder cannot be used: {error}", str(place.log)), 0)
+            return 1
+        stall_timeout_s = conf.number("spark.llm.engine.stallTimeout")
 
-        def spawn() -> EngineProcess:
-            # An engine that was killed leaves its socket's file, which the next one could not bind.
-            place.socket.unlink(missing_ok=True)
-            return EngineProcess(command, environment, place.log, place.folder)
+        def stalled() -> bool:
+            told = get_json(str(place.socket), PROGRESS_PATH)
+            return isinstance(told, dict) and told.get("stalled_s", 0.0) > stall_timeout_s
 
         supervisor = Supervisor(
-            spawn=spawn,
+            spawn=starter.spawn,
             answers=lambda: all(get_status(str(place.socket), url) == 200 for url in _PROBED),
             publish=tell,
-            log_tail=lambda: tail(place.log),
+            log_tail=starter.log_tail,
             log=str(place.log),
             start_timeout_s=conf.number("spark.llm.engine.startTimeout"),
             clock=StopClock(stop),
+            stalled=stalled,
+            use_less=starter.use_less,
         )
         start_polling(place.socket, sys.stdout, stop)
         compiling = start_compiling(dict(os.environ))
@@ -113,7 +124,40 @@ def serve(folder: Path, settings: dict[str, str], stop: threading.Event) -> int:
                 compiling.wait()
 
 
-def _command(conf: Conf, place: Place) -> tuple[list[str], dict[str, str]]:
+class _Starter:
+    """Starts the engine of a conf, with less memory once it had to.
+
+    Raises:
+        SparkLLMError: whatever can be known to be wrong before anything is started.
+    """
+
+    def __init__(self, conf: Conf, place: Place) -> None:
+        self._conf, self._place = conf, place
+        self._memory_share = 1.0
+        self._log_from_bytes = 0
+        self._command, self._environment = _command(conf, place, self._memory_share)
+
+    def spawn(self) -> EngineProcess:
+        # An engine that was killed leaves its socket's file, which the next one could not bind.
+        self._place.socket.unlink(missing_ok=True)
+        log = self._place.log
+        self._log_from_bytes = log.stat().st_size if log.exists() else 0
+        return EngineProcess(self._command, self._environment, log, self._place.folder)
+
+    def log_tail(self) -> str:
+        """What the engine that was started last has said, or the end of it."""
+        return tail(self._place.log, 500, 50_000, self._log_from_bytes)
+
+    def use_less(self) -> bool:
+        """Halves the memory of the KV cache, once."""
+        if self._memory_share < 1:
+            return False
+        self._memory_share = 0.5
+        self._command, self._environment = _command(self._conf, self._place, self._memory_share)
+        return True
+
+
+def _command(conf: Conf, place: Place, memory_share: float) -> tuple[list[str], dict[str, str]]:
     """Command line and environment of the engine.
 
     Raises:
@@ -122,9 +166,14 @@ def _command(conf: Conf, place: Place) -> tuple[list[str], dict[str, str]]:
     model = resolve_model(conf)
     path = model_argument(model.path)
     environ = dict(os.environ)
-    launch = launch_of(conf, path, model.name, str(place.socket), this_machine(), environ)
+    launch = launch_of(
+        conf, path, model.name, str(place.socket), this_machine(), environ, memory_share=memory_share
+    )
     environ |= launch.environment
     environ["PYTHONPATH"] = python_path(place.folder, environ)
+    if len(os.fsencode(place.folder)) + _RPC_NAME_BYTES <= LONGEST_PATH_BYTES:
+        # The sockets between vLLM's own processes, too, lie where nobody else gets.
+        environ.setdefault("VLLM_RPC_BASE_PATH", str(place.folder))
     return [sys.executable, "-m", SERVER_MODULE, *launch.arguments], environ
 
 

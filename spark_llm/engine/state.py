@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from dataclasses import asdict, dataclass, field, fields
@@ -49,13 +50,22 @@ class EngineState:
 
 
 def publish(state: EngineState, path: Path, stream: IO[str]) -> None:
-    """Writes `state` to `path`, in one step for readers, and to `stream`, which may have lost its reader."""
+    """Writes `state` to `path`, in one step for readers, and to `stream`, which may have lost its reader.
+
+    On a full disk there is no file: readers then ask the engine itself, which goes on.
+    """
     # Mode 0600 from the start: the folder is private, but a message may quote the log.
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(state.line() + "\n")
-    temporary.replace(path)
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(state.line() + "\n")
+        temporary.replace(path)
+    except OSError:
+        # The former state would be a lie for as long as the disk is full.
+        for left in (temporary, path):
+            with contextlib.suppress(OSError):
+                left.unlink()
     try:
         stream.write(state.line() + "\n")
         stream.flush()

@@ -1,7 +1,8 @@
 """Keeping one engine running: start, wait until it answers, watch, start again; pure of processes and clocks.
 
     starting ──answers──► ready ──exits, or answers no more──► restarting ──(1, 2, 4 … 30 s)──► starts again
-        │ exits, or does not answer in time                        │ three starts in a row never answered
+        │ exits, or does not answer in time   or takes no step     │ three starts in a row never answered,
+        │                                                          │ or the second had too little memory too
         └─────────────────────────────────────────────► restarting ┴─► failed
 
 A wish to stop is obeyed in any state.
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from spark_llm.engine.diagnosis import USAGE_ERROR, diagnose
+from spark_llm.engine.diagnosis import USAGE_ERROR, diagnose, wants_too_much
 from spark_llm.errors import SparkLLMError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ WATCH_EVERY_S = 1.0
 HUNG_AFTER_PROBES = 20
 _GRACE_S = 3.0
 
-_Outcome = Literal["ready", "exited", "late", "hung", "stopped"]
+_Outcome = Literal["ready", "exited", "late", "hung", "stalled", "stopped"]
 
 
 class Engine(Protocol):
@@ -71,9 +72,11 @@ class Supervisor:
         log: path of that log, for messages.
         start_timeout_s: how long a start may take.
         clock: see `Clock`.
+        stalled: whether the engine has requests and took no step for too long.
+        use_less: makes the next engine take less memory; False when that was done already.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  all of the outside world, by name
         self,
         *,
         spawn: Callable[[], Engine],
@@ -83,7 +86,11 @@ class Supervisor:
         log: str,
         start_timeout_s: float,
         clock: Clock,
+        stalled: Callable[[], bool] = lambda: False,
+        use_less: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._stalled = stalled
+        self._use_less = use_less
         self._spawn = spawn
         self._answers = answers
         self._publish = publish
@@ -101,8 +108,10 @@ class Supervisor:
             if outcome == "stopped":
                 return self._stopped()
             failed_starts = 0 if was_ready else failed_starts + 1
-            error = diagnose(outcome, status, self._start_timeout_s, self._log_tail(), self._log)
-            if failed_starts >= MOST_FAILED_STARTS or (not was_ready and _hopeless(status, error)):
+            error, smaller = self._diagnosis(outcome, status, was_ready=was_ready)
+            if smaller:
+                failed_starts = 0
+            elif failed_starts >= MOST_FAILED_STARTS or (not was_ready and _hopeless(status, error)):
                 self._publish("failed", None, error, self._starts)
                 return 1
             if well:
@@ -111,6 +120,14 @@ class Supervisor:
             if self._clock.sleep(backoff):
                 return self._stopped()
             backoff = min(2 * backoff, LONGEST_BACKOFF_S)
+
+    def _diagnosis(
+        self, outcome: _Outcome, status: int | None, *, was_ready: bool
+    ) -> tuple[SparkLLMError, bool]:
+        """What ended the engine, and whether the next one takes less memory for it."""
+        tail = self._log_tail()
+        error = diagnose(outcome, status, self._start_timeout_s, tail, self._log)
+        return error, not was_ready and wants_too_much(tail) and self._use_less()
 
     def _life(self) -> tuple[_Outcome, int | None, bool, bool]:
         """One engine from start to end: how it ended, its exit status, was it ever ready, and for long."""
@@ -147,6 +164,8 @@ class Supervisor:
             failed = 0 if self._answers() else failed + 1
             if failed >= HUNG_AFTER_PROBES:
                 return "hung"
+            if self._stalled():
+                return "stalled"
             if self._clock.sleep(WATCH_EVERY_S):
                 return "stopped"
         return "exited"
@@ -157,5 +176,5 @@ class Supervisor:
 
 
 def _hopeless(status: int | None, error: SparkLLMError) -> bool:
-    # Wrong arguments stay wrong, and a model that does not exist will not appear.
-    return status == USAGE_ERROR or error.condition == "LLM_MODEL_NOT_FOUND"
+    # Wrong arguments stay wrong, a model that does not exist will not appear, nor will memory.
+    return status == USAGE_ERROR or error.condition in {"LLM_MODEL_NOT_FOUND", "LLM_OUT_OF_DEVICE_MEMORY"}

@@ -44,7 +44,8 @@ class EngineAnswer:
     """The answer to one prompt, or the error condition of that prompt alone.
 
     Exactly one of `text` and `condition` is set; `message` goes with `condition`. Counts are in tokens:
-    `cached_prompt_tokens` of the `prompt_tokens` were not computed again.
+    `cached_prompt_tokens` of the `prompt_tokens` were not computed again. `retries` is how often the request
+    was sent again; counts include what those attempts are known to have cost.
     """
 
     text: str | None
@@ -54,6 +55,7 @@ class EngineAnswer:
     cached_prompt_tokens: int
     generated_tokens: int
     finish_reason: str | None
+    retries: int = 0
 
 
 class EngineClient(Protocol):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import http.client
+import json
 import socket
 from pathlib import Path
+from typing import Any
 
 # sun_path of Linux holds 108 bytes, the last of them NUL.
 LONGEST_PATH_BYTES = 107
@@ -44,6 +46,15 @@ def get_text(path: str, url: str, timeout_s: float = 5.0) -> str | None:
         return None
     finally:
         connection.close()
+
+
+def get_json(path: str, url: str, timeout_s: float = 5.0) -> Any:
+    """The JSON body of a GET that was answered with 200; None for anything else."""
+    text = get_text(path, url, timeout_s)
+    try:
+        return None if text is None else json.loads(text)
+    except ValueError:
+        return None
 
 
 def is_listening(path: Path, timeout_s: float = 2.0) -> bool:

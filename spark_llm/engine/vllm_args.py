@@ -21,6 +21,8 @@ CPU_KV_CACHE_BYTES = 1 << 30
 CPU_MAX_NUM_SEQS = 256
 CPU_MAX_NUM_BATCHED_TOKENS = 4096
 _KEY = "spark.llm.engine.args"
+_BATCH_INVARIANT = "spark.llm.engine.batchInvariant.enabled"
+_TRUST = "spark.llm.security.trustRemoteCode.enabled"
 # What the supervisor decides itself, with the entry that decides it.
 _TAKEN = {
     "uds": "it is chosen by the plug-in",
@@ -59,7 +61,14 @@ class Launch:
 
 
 def launch_of(
-    conf: Conf, model: str, served: str, socket: str, machine: Machine, environ: Mapping[str, str]
+    conf: Conf,
+    model: str,
+    served: str,
+    socket: str,
+    machine: Machine,
+    environ: Mapping[str, str],
+    *,
+    memory_share: float = 1.0,
 ) -> Launch:
     """The command of the engine.
 
@@ -70,9 +79,12 @@ def launch_of(
         socket: path of the Unix socket to listen on.
         machine: where it will run.
         environ: the environment it will inherit; what the user set there wins over our choices.
+        memory_share: of the KV cache, or of the GPU's memory where it has no size of its own; below 1 after
+            an engine did not fit.
 
     Raises:
-        SparkLLMError: LLM_INVALID_CONF when spark.llm.engine.args names what other entries decide.
+        SparkLLMError: LLM_INVALID_CONF when spark.llm.engine.args names what other entries decide, or when
+            the machine cannot do what is asked.
     """
     options: dict[str, Any] = {
         "model": model,
@@ -88,6 +100,10 @@ def launch_of(
         "structured-outputs-config": {"backend": "xgrammar"},
         # Rows that share a prefix are given one priority, so that an executor's tasks do not tear them apart.
         "scheduling-policy": "priority",
+        # Weights that are data only: other formats can run code as they are read.
+        "load-format": "safetensors",
+        # A progress bar on a full disk is an exception, and ends the engine; a lost line of the log does not.
+        "use-tqdm-on-load": False,
         "disable-uvicorn-access-log": True,
     }
     if machine.device == "cpu":
@@ -101,11 +117,21 @@ def launch_of(
     else:
         options["gpu-memory-utilization"] = conf.get("spark.llm.engine.gpuMemoryFraction")
     options.update(_extra(conf))
-    return Launch(_arguments(options), _environment(model, machine, environ))
+    for key in ("kv-cache-memory-bytes", "gpu-memory-utilization") if memory_share < 1 else ():
+        if options.get(key) is not None:
+            options[key] = type(options[key])(options[key] * memory_share)
+    environment = _environment(model, machine, environ)
+    if conf.flag(_BATCH_INVARIANT):
+        if machine.device == "cpu":
+            raise invalid_conf(
+                _BATCH_INVARIANT, "true", "false, as vLLM has no batch-invariant mode on a CPU"
+            )
+        environment["VLLM_BATCH_INVARIANT"] = "1"
+    return Launch(_arguments(options), environment)
 
 
 def _dtype(conf: Conf, machine: Machine) -> str:
-    """vLLM's `auto` takes the model's own format, which a CPU without it emulates at a small part of float32's speed."""
+    """The user's choice; `auto`, the model's own format, is no bargain where the CPU has to emulate it."""
     chosen = conf.text("spark.llm.engine.dtype")
     return "float32" if chosen == "auto" and not machine.bfloat16 else chosen
 
@@ -115,6 +141,10 @@ def _extra(conf: Conf) -> dict[str, Any]:
     for key in extra:
         if key in _TAKEN:
             raise invalid_conf(_KEY, key, f"other arguments than this one, for {_TAKEN[key]}")
+    if extra.get("trust-remote-code") and not conf.flag(_TRUST):
+        raise invalid_conf(
+            _KEY, "trust-remote-code", f"{_TRUST}=true beside it, as it runs code that comes with the model"
+        )
     return extra
 
 

@@ -10,6 +10,7 @@
                  | {"error": {"condition", "message"}} | {"again": REASON}, …]}   in the order of messages
 
 GET and POST /spark_llm/v1/clock read and reset the engine's clock, for benchmarks.
+GET /spark_llm/v1/progress tells the supervisor for how long the engine had requests and took no step.
 
 Loaded only where VLLM_PLUGINS names `spark_llm_batch`; it adds a route and changes nothing else.
 """
@@ -31,9 +32,11 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 from spark_llm.engine.answers import clip
 from spark_llm.engine.clock import EngineClock
+from spark_llm.engine.control_text import ControlText, of_tokenizer
 from spark_llm.engine.json_grammar import with_fixed_blanks
+from spark_llm.engine.progress import Progress
 from spark_llm.engine.too_long import prompt_too_long
-from spark_llm.engine.wire import BATCH_PATH, CLOCK_PATH
+from spark_llm.engine.wire import BATCH_PATH, CLOCK_PATH, PROGRESS_PATH
 from spark_llm.errors import SparkLLMError, request_rejected
 
 if TYPE_CHECKING:
@@ -60,15 +63,32 @@ class BatchEndpoint:
         app.add_api_route(BATCH_PATH, answer_batch, methods=["POST"], response_model=None)
         app.add_api_route(CLOCK_PATH, read_clock, methods=["GET"], response_model=None)
         app.add_api_route(CLOCK_PATH, reset_clock, methods=["POST"], response_model=None)
+        app.add_api_route(PROGRESS_PATH, read_progress, methods=["GET"], response_model=None)
 
     async def init_state(self, engine_client: Any, state: Any, args: Namespace) -> None:  # noqa: ARG002
-        """Starts the clock; the serving object is looked up on each request."""
+        """Starts the clock and the watch on steps; the serving object is looked up on each request."""
         state.spark_llm_clock = EngineClock()
+        state.spark_llm_progress = Progress()
+        state.spark_llm_control = None
+        # None where the user said --disable-log-stats: such an engine is not watched.
+        if (loggers := getattr(engine_client, "logger_manager", None)) is not None:
+            loggers.stat_loggers.append(state.spark_llm_progress)
 
 
 async def read_clock(raw_request: Request) -> Response:
     """What `EngineClock.read` says."""
     return JSONResponse(raw_request.app.state.spark_llm_clock.read())
+
+
+async def read_progress(raw_request: Request) -> Response:
+    """{"requests": unfinished ones, "stalled_s": seconds without a step while there were any}."""
+    state = raw_request.app.state
+    serving = state.openai_serving_chat
+    watched = serving is not None and getattr(serving.engine_client, "logger_manager", None) is not None
+    requests = serving.engine_client.output_processor.get_num_unfinished_requests() if watched else 0
+    return JSONResponse(
+        {"requests": requests, "stalled_s": state.spark_llm_progress.stalled_s(requests) if watched else 0.0}
+    )
 
 
 async def reset_clock(raw_request: Request) -> Response:
@@ -97,11 +117,14 @@ class _Batch:
         self.messages = messages
         self.priority = priority
 
-    def requests(self, max_model_len: int, *, by_priority: bool) -> list[ChatCompletionRequest]:
+    def requests(
+        self, max_model_len: int, control: ControlText, *, by_priority: bool
+    ) -> list[ChatCompletionRequest]:
         """A copy of the shared request per conversation; validated once, as copying costs a tenth of it.
 
         Args:
             max_model_len: of the engine, in tokens.
+            control: of the engine's tokenizer; rows must not speak with it.
             by_priority: False for an engine that was told to run with another policy; vLLM documents any
                 priority but 0 as an error there.
         """
@@ -110,7 +133,7 @@ class _Batch:
         return [
             self.shared.model_copy(
                 update={
-                    "messages": each,
+                    "messages": [_as_data(message, control) for message in each],
                     "priority": rank * by_priority,
                     "request_id": random_uuid(),
                     "max_tokens": length,
@@ -150,6 +173,13 @@ def _is_conversation(messages: Any) -> bool:
     )
 
 
+def _as_data(message: dict[str, str], control: ControlText) -> dict[str, str]:
+    """A message whose text is read as text; the system's is the user's own setting."""
+    if message["role"] == "system":
+        return message
+    return {**message, "content": control.split(message["content"])}
+
+
 @with_cancellation  # type: ignore[untyped-decorator]
 async def _answer(batch: _Batch, raw_request: Request) -> Response:
     serving = raw_request.app.state.openai_serving_chat
@@ -158,8 +188,11 @@ async def _answer(batch: _Batch, raw_request: Request) -> Response:
     limit = serving.model_config.max_model_len
     most_chars = limit * getattr(serving.renderer.tokenizer, "max_chars_per_token", 1 << 40)
     config = serving.engine_client.vllm_config.scheduler_config
-    requests = batch.requests(limit, by_priority=config.policy == "priority")
-    clock = raw_request.app.state.spark_llm_clock
+    state = raw_request.app.state
+    if state.spark_llm_control is None:
+        state.spark_llm_control = of_tokenizer(serving.renderer.tokenizer)
+    requests = batch.requests(limit, state.spark_llm_control, by_priority=config.policy == "priority")
+    clock = state.spark_llm_clock
 
     async def timed(request: ChatCompletionRequest) -> dict[str, Any]:
         clock.begin()

@@ -6,8 +6,8 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from spark_llm.progress.screen import Screen
 from spark_llm.progress.follow import KEY, painter_of
+from spark_llm.progress.screen import Screen
 
 if TYPE_CHECKING:
     from spark_llm.progress.model import QueryState

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _Key = tuple[int, frozenset[tuple[str, str]]]
 _ENVIRONMENT: Final = ("SPARK_LLM_ENGINE_SOCKET", "SPARK_LLM_ENGINE_STATE")
-_OF_CLIENTS: Final = ("model", "models.", "engine.", "limits.", "fake.")
+_OF_CLIENTS: Final = ("model", "models.", "engine.", "limits.", "errors.", "security.", "fake.")
 _clients: dict[_Key, EngineClient] = {}
 
 

@@ -108,5 +108,6 @@ def result_type(return_type: DataType) -> StructType:
         .add("cached_prompt_tokens", LongType())
         .add("generated_tokens", LongType())
         .add("engine_wait_ms", LongType())
+        .add("retries", IntegerType())
         .add("profile", StringType())
     )

@@ -47,12 +47,13 @@ class ResultWriter:
             profile: a summary for the run report (see `profile`), put on the first row.
         """
         rows = len(slots)
-        requests, prompt, cached, generated = ([0] * rows for _ in range(4))
+        requests, prompt, cached, generated, retries = ([0] * rows for _ in range(5))
         for row, answer in answers.items():
             requests[row] = 1
             prompt[row] = answer.prompt_tokens
             cached[row] = answer.cached_prompt_tokens
             generated[row] = answer.generated_tokens
+            retries[row] = answer.retries
         if any(slot.condition is not None for slot in slots):
             condition = [slot.condition for slot in slots]
             message = [None if slot.message is None else _utf8(slot.message) for slot in slots]
@@ -60,7 +61,7 @@ class ResultWriter:
             condition = message = [None] * rows
         columns = (
             [slot.value for slot in slots], condition, message, requests, prompt, cached, generated,
-            [engine_wait_ms, *[0] * (rows - 1)], [profile, *[None] * (rows - 1)],
+            [engine_wait_ms, *[0] * (rows - 1)], retries, [profile, *[None] * (rows - 1)],
         )  # fmt: skip
         arrays = [pa.array(column, field.type) for column, field in zip(columns, self._schema, strict=True)]
         return pa.RecordBatch.from_arrays(arrays, schema=self._schema)

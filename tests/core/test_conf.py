@@ -22,7 +22,8 @@ def test_spark_redacts_credentials_and_nothing_else(entry):
 def test_entry_is_well_formed(entry):
     assert re.fullmatch(r"spark\.llm(\.<name>|\.[a-z][a-zA-Z]*)+", entry.key)
     assert entry.doc.endswith(".")
-    assert (entry.kind == "boolean") == entry.key.endswith(".enabled")
+    switch = entry.kind == "boolean" or {"true", "false"} <= set(entry.allowed)
+    assert switch == entry.key.endswith(".enabled")
     if entry.default is not None:
         entry.parse(entry.default)
 

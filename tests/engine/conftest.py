@@ -143,7 +143,7 @@ _WITH_STAND_IN = """
 import json, os, sys
 import spark_llm.engine.server as server
 command = json.loads(sys.argv[1])
-server._command = lambda conf, place: ([*command, str(place.socket)], dict(os.environ))
+server._command = lambda conf, place, memory_share: ([*command, str(place.socket)], dict(os.environ))
 sys.exit(server.main())
 """
 

@@ -9,7 +9,7 @@ import pytest
 from spark_llm.engine.fake import FakeEngine
 from spark_llm.engine.fake_rules import Rule
 from spark_llm.engine.fake_server import FakeServer
-from spark_llm.engine.http_batch import MOST_SENDS, HttpBatchClient
+from spark_llm.engine.http_batch import HttpBatchClient
 from spark_llm.engine.reconnect import Reconnect
 from spark_llm.engine.state import EngineState, publish
 from spark_llm.engine.types import Constraint, EngineRequest
@@ -171,7 +171,7 @@ def test_prompts_that_kill_each_engine_are_not_sent_for_ever(client, serve, rows
     tell(tmp_path, "ready")
     with pytest.raises(SparkLLMError, match="engine failed each time"):
         client.submit(rows(1), sampling()).result(10)
-    assert Deadly.tries == MOST_SENDS
+    assert Deadly.tries == 6
 
 
 def test_an_engine_failure_of_one_chunk_fails_the_submit(serve, client, rows, sampling):

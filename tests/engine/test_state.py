@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import io
 import json
+import resource
 import stat
+
+import pytest
 
 from spark_llm.engine.model_path import model_argument
 from spark_llm.engine.place import Place
@@ -29,6 +32,23 @@ def test_a_reader_that_is_gone_does_not_matter(tmp_path):
 
     publish(READY, tmp_path / "state.json", Broken())
     assert read_state(tmp_path / "state.json") == READY
+
+
+@pytest.mark.reliability(
+    "a full disk where the engine's state is kept", "workers ask the engine itself; it goes on"
+)
+def test_a_full_disk_leaves_no_lie(tmp_path):
+    """No room for state.json -> the old one is gone, the JVM is told, nothing is raised."""
+    publish(READY, tmp_path / "state.json", io.StringIO())
+    out, before = io.StringIO(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        publish(EngineState("restarting", "/run/s", "/run/log", "m"), tmp_path / "state.json", out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert read_state(tmp_path / "state.json") is None
+    assert list(tmp_path.iterdir()) == []
+    assert json.loads(out.getvalue())["state"] == "restarting"
 
 
 def test_no_state_yet_and_entries_of_a_later_release(tmp_path):

@@ -21,11 +21,14 @@ class Clock:
 
 
 class Engine:
-    def __init__(self, clock, pid, ready_after=None, dies_after=None, status=1, hangs_after=1e9):
+    def __init__(
+        self, clock, pid, ready_after=None, dies_after=None, status=1, hangs_after=1e9, stalls_after=1e9
+    ):
         self.pid, self.status = pid, status
         self.stopped = False
         self._clock, self._born = clock, clock.now()
         self._ready_after, self._dies_after, self._hangs_after = ready_after, dies_after, hangs_after
+        self._stalls_after = stalls_after
 
     def poll(self):
         dead = self._dies_after is not None and self._clock.now() - self._born >= self._dies_after
@@ -35,6 +38,9 @@ class Engine:
         age = self._clock.now() - self._born
         return self._ready_after is not None and self._ready_after <= age < self._hangs_after
 
+    def stalled(self):
+        return self._clock.now() - self._born >= self._stalls_after
+
     def stop(self, grace_s):
         self.stopped = True
 
@@ -42,10 +48,11 @@ class Engine:
 class Stage:
     """A supervisor over a list of engines' lives; the last life is lived again and again."""
 
-    def __init__(self, *lives, stop_at=None, log="boom"):
+    def __init__(self, *lives, stop_at=None, log="boom", most_smaller=0):
         self.clock = Clock()
         self.clock.stop_at = stop_at
         self.engines, self.told, self._lives = [], [], list(lives)
+        self.smaller, self.most_smaller = 0, most_smaller
         self._supervisor = Supervisor(
             spawn=self._spawn,
             answers=self._answers,
@@ -54,7 +61,16 @@ class Stage:
             log="/x/engine.log",
             start_timeout_s=60.0,
             clock=self.clock,
+            stalled=self._stalled,
+            use_less=self._use_less,
         )
+
+    def _stalled(self):
+        return self.engines[-1].stalled()
+
+    def _use_less(self):
+        self.smaller += 1
+        return self.smaller <= self.most_smaller
 
     def _answers(self):
         return self.engines[-1].answers()
@@ -150,12 +166,50 @@ def test_a_missing_hub_model_is_not_tried_again():
     assert stage.told[-1][3].condition == "LLM_MODEL_NOT_FOUND"
 
 
+NO_MEMORY = "x\ntorch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB\ny"
+
+
+@pytest.mark.reliability("an engine that does not fit", "started once more with half the KV cache")
+def test_an_engine_that_does_not_fit_is_tried_once_with_less():
+    """Out of memory at the first start, fits at the second -> ready."""
+    stage = Stage(NEVER, WELL, log=NO_MEMORY, most_smaller=1, stop_at=50.0)
+    assert stage.run() == 0
+    assert stage.phases()[-2:] == ["ready", "stopped"]
+    assert stage.smaller == 1
+    assert stage.told[1][3].condition == "LLM_OUT_OF_DEVICE_MEMORY"
+
+
+@pytest.mark.reliability(
+    "an engine that does not fit with less either", "LLM_OUT_OF_DEVICE_MEMORY, names the entries"
+)
 def test_memory_has_its_own_condition():
-    stage = Stage(NEVER, log="x\ntorch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB\ny")
-    stage.run()
+    """Out of memory twice -> fails at once, with what to lower."""
+    stage = Stage(NEVER, log=NO_MEMORY, most_smaller=1)
+    assert stage.run() == 1
+    assert len(stage.engines) == 2
     error = stage.told[-1][3]
     assert error.condition == "LLM_OUT_OF_DEVICE_MEMORY"
     assert "CUDA out of memory" in error.message
+    assert "spark.llm.engine.kvCacheMemory" in error.hint
+
+
+def test_a_cache_that_is_too_small_already_is_not_made_smaller():
+    log = "ValueError: the KV cache is larger than the available KV cache memory (0.5 GiB)"
+    stage = Stage(NEVER, log=log, most_smaller=1)
+    assert stage.run() == 1
+    assert stage.smaller == 0
+    assert stage.told[-1][3].condition == "LLM_OUT_OF_DEVICE_MEMORY"
+
+
+@pytest.mark.reliability(
+    "an engine that says it is well and takes no step", "started again, requests sent again"
+)
+def test_an_engine_that_takes_no_step_is_replaced():
+    """No step for longer than the time-out, /health fine -> restarted, and the reason names the entry."""
+    stage = Stage({"ready_after": 1.0, "stalls_after": 50.0}, WELL, stop_at=150.0)
+    assert stage.run() == 0
+    assert stage.phases() == ["starting", "ready", "restarting", "restarting", "ready", "stopped"]
+    assert "spark.llm.engine.stallTimeout" in stage.told[2][3].message
 
 
 def test_the_signal_is_named():

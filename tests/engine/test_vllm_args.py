@@ -23,7 +23,7 @@ def test_command_on_cpu():
         "--model /models/m --served-model-name m --uds /run/s --dtype auto --kv-cache-memory-bytes 1073741824 "
         "--block-size 32 --enable-prefix-caching --enable-prompt-tokens-details "
         '--structured-outputs-config {"backend": "xgrammar"} '
-        "--scheduling-policy priority --disable-uvicorn-access-log --enforce-eager "
+        "--scheduling-policy priority --load-format safetensors --no-use-tqdm-on-load --disable-uvicorn-access-log --enforce-eager "
         "--max-num-seqs 256 --max-num-batched-tokens 4096"
     )
 
@@ -33,7 +33,7 @@ def test_command_on_gpu():
         "--model /models/m --served-model-name m --uds /run/s --dtype auto "
         "--enable-prefix-caching --enable-prompt-tokens-details "
         '--structured-outputs-config {"backend": "xgrammar"} '
-        "--scheduling-policy priority --disable-uvicorn-access-log --gpu-memory-utilization 0.9"
+        "--scheduling-policy priority --load-format safetensors --no-use-tqdm-on-load --disable-uvicorn-access-log --gpu-memory-utilization 0.9"
     )
 
 
@@ -71,6 +71,32 @@ def test_what_others_decide_is_refused(key):
     assert caught.value.params["key"] == "spark.llm.engine.args"
 
 
+@pytest.mark.reliability(
+    "trust_remote_code in spark.llm.engine.args", "LLM_INVALID_CONF unless it is allowed by its own entry"
+)
+def test_remote_code_needs_an_entry_of_its_own():
+    """trust_remote_code without the security entry -> refused; with it -> passed on."""
+    args = json.dumps({"trust_remote_code": True})
+    with pytest.raises(SparkLLMError, match="spark.llm.security.trustRemoteCode.enabled"):
+        launch(args=args)
+    conf = {"spark.llm.engine.args": args, "spark.llm.security.trustRemoteCode.enabled": "true"}
+    words = launch_of(parse_conf(conf), "/models/m", "m", "/run/s", CPU, {}).arguments
+    assert "--trust-remote-code" in words
+    assert "--trust-remote-code" not in launch(args=json.dumps({"trust-remote-code": False})).arguments
+
+
+def test_half_of_the_memory():
+    def half(machine, **entries):
+        settings = {f"spark.llm.engine.{key}": value for key, value in entries.items()}
+        return " ".join(
+            launch_of(parse_conf(settings), "/m", "m", "/s", machine, {}, memory_share=0.5).arguments
+        )
+
+    assert "--kv-cache-memory-bytes 536870912" in half(CPU)
+    assert "--kv-cache-memory-bytes 33554432" in half(CPU, kvCacheMemory="64m")
+    assert "--gpu-memory-utilization 0.45" in half(GPU)
+
+
 def test_environment_on_cpu():
     assert launch().environment == {
         "VLLM_NO_USAGE_STATS": "1",
@@ -90,6 +116,13 @@ def test_environment_on_gpu_with_a_hub_name():
         "TOKENIZERS_PARALLELISM": "false",
         "VLLM_PLUGINS": "some_platform,spark_llm_batch",
     }
+
+
+def test_batch_invariant_mode_is_vllms_own_and_needs_a_gpu():
+    asked = {"batchInvariant.enabled": "true"}
+    assert launch(GPU, **asked).environment["VLLM_BATCH_INVARIANT"] == "1"
+    with pytest.raises(SparkLLMError, match="no batch-invariant mode on a CPU"):
+        launch(CPU, **asked)
 
 
 def test_the_users_environment_wins():

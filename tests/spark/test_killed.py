@@ -58,6 +58,35 @@ print("fine", flush=True)
 """
 )
 
+KILL_EXECUTOR = (
+    APP
+    + """
+import signal, subprocess, threading, time
+jvm = spark._jvm.java.lang.ProcessHandle.current().pid()
+asked = "SELECT id, llm('p', concat('row ', id)) a FROM range(0, 60000, 1, 4)"
+check = "count(*) n", "count(DISTINCT id) ids", "count(a) a", "sum(crc32(concat(id, a))) s"
+calm = spark.sql(asked).selectExpr(*check).head()
+killed = []
+
+def kill():
+    time.sleep(1.0)
+    tree = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True).stdout.splitlines()
+    rows = [line.split(None, 2) for line in tree]
+    pid = next(int(p) for p, parent, args in rows if int(parent) == jvm and "CoarseGrainedExecutorBackend" in args)
+    os.kill(pid, signal.SIGKILL)
+    killed.append(pid)
+
+thread = threading.Thread(target=kill)
+thread.start()
+row = spark.sql(asked).selectExpr(*check).head()
+thread.join()
+assert killed
+assert row == calm, (row, calm)
+assert (row.n, row.ids, row.a) == (60000, 60000, 60000), row
+print("fine", flush=True)
+"""
+)
+
 ASK_AND_WAIT = (
     APP
     + """
@@ -95,12 +124,29 @@ def descendants(pid):
     return found - {pid}
 
 
+@pytest.mark.reliability("kill -9 of an executor in mid-query", "its tasks run again; no row lost or doubled")
+def test_a_killed_executor_loses_and_doubles_no_row():
+    """SIGKILL of one of two executors -> the rows of an undisturbed run."""
+    settings = {
+        "spark.llm.engine.kind": "fake",
+        "spark.executor.memory": "600m",
+        "spark.driver.memory": "700m",
+    }
+    app = start(KILL_EXECUTOR, "local-cluster[2,1,1024]", settings)
+    output, _ = app.communicate(timeout=300)
+    assert output.strip().endswith("fine")
+
+
+@pytest.mark.reliability(
+    "kill -9 of Python workers in mid-query", "their tasks run again; no row lost or doubled"
+)
 def test_killed_python_workers_lose_and_double_no_row():
     app = start(KILL_WORKERS, "local[2,8]", {"spark.llm.engine.kind": "fake"})
     output, _ = app.communicate(timeout=300)
     assert output.strip().endswith("fine")
 
 
+@pytest.mark.reliability("kill -9 of the JVM", "engine, supervisor and workers end with it")
 @pytest.mark.vllm
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="needs the cpu or gpu extra")
 @pytest.mark.parametrize("plugin", [True, False], ids=["with the plug-in", "started by the first call"])

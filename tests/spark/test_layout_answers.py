@@ -58,7 +58,8 @@ def test_answers_are_those_of_a_plain_udf(spark, rows, name, adaptive):
         frame = spark.sql(QUERIES[name].replace("{}", ASKED))
         ours = answers(frame)
         requests = sum(call.requests for call in metrics.last_query(spark))
-        assert {c.exchange for c in calls(frame)} <= {"[review, product, n]", "[product, review, n]"}
+        keys = {c.exchange.partition(" (few rows")[0] for c in calls(frame)}
+        assert keys <= {"[review, product, n]", "[product, review, n]"}
         assert ours == answers(spark.sql(QUERIES[name].replace("{}", PLAIN)))
         assert requests <= 1400  # distinct questions: 700 reviews with two values of n at most
     finally:

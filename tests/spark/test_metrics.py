@@ -16,6 +16,7 @@ NAMES = {
     "prompt tokens",
     "cached prompt tokens",
     "generated tokens",
+    "retries",
     "failed rows",
     "rows skipped by condition",
     "engine wait",

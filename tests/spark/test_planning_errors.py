@@ -133,17 +133,23 @@ def test_fields_in_any_order_cannot_be_pinned(spark, table):
     spark.sql("SELECT llm('p', 'v', any_order(x, concat(x, 'y')), first_fields => array('value')) FROM t")
 
 
-def test_describe_any_order(spark, golden):
-    lines = [r[0] for r in spark.sql("DESCRIBE FUNCTION EXTENDED any_order").collect()]
-    golden(
-        "describe_function_any_order.txt",
-        "\n".join(line.rstrip() for line in "\n".join(lines).splitlines()) + "\n",
-    )
+def described(spark, function):
+    lines = [r[0] for r in spark.sql(f"DESCRIBE FUNCTION EXTENDED {function}").collect()]
+    return "\n".join(line.rstrip() for line in "\n".join(lines).splitlines()) + "\n"
 
 
-def test_describe_function(spark, golden):
-    lines = [r[0] for r in spark.sql("DESCRIBE FUNCTION EXTENDED llm").collect()]
-    golden(
-        "describe_function_llm.txt", "\n".join(line.rstrip() for line in "\n".join(lines).splitlines()) + "\n"
-    )
-    assert [r[0] for r in spark.sql("SHOW FUNCTIONS LIKE 'llm*'").collect()] == ["llm"]
+@pytest.mark.parametrize("function", ["llm", "try_llm", "any_order"])
+def test_describe_function(spark, golden, function):
+    golden(f"describe_function_{function}.txt", described(spark, function))
+
+
+def test_the_functions_are_listed(spark):
+    assert [r[0] for r in spark.sql("SHOW FUNCTIONS LIKE '*llm*'").collect()] == ["llm", "try_llm"]
+
+
+def test_try_llm_cannot_be_told_to_fail(spark, table):
+    with pytest.raises(AnalysisException, match="allowed is 'null' | 'struct'") as caught:
+        spark.sql("SELECT try_llm('p', x, on_error => 'fail') FROM t")
+    assert caught.value.getCondition() == "LLM_INVALID_OPTION"
+    with pytest.raises(AnalysisException, match="try_llm"):
+        spark.sql("SELECT try_llm('p', x, on_eror => 'null') FROM t")

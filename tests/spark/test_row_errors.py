@@ -5,6 +5,7 @@ import json
 import pytest
 
 from spark_llm import from_exception, metrics
+from spark_llm import functions as LF
 
 pytestmark = pytest.mark.spark
 
@@ -32,6 +33,15 @@ def test_null(spark, table, failing):
     rows = spark.sql("SELECT id, llm('ECHO', x, on_error => 'null') a FROM t ORDER BY id").collect()
     assert [r.id for r in rows if r.a is None] == [3]
     assert metrics.last_query(spark)[0].failed_rows == 1
+
+
+def test_try_llm_is_null_where_llm_fails(spark, table, failing):
+    rows = spark.sql("SELECT id, try_llm('ECHO', x) a FROM t ORDER BY id").collect()
+    assert [r.id for r in rows if r.a is None] == [3]
+    (row,) = spark.sql("SELECT try_llm('ECHO', x, on_error => 'struct') a FROM t WHERE id = 3").collect()
+    assert (row.a.value, row.a.error.condition) == (None, "LLM_REQUEST_REJECTED")
+    column = LF.try_llm("ECHO", "x", return_type=str, last_fields=["x"])
+    assert spark.table("t").select("id", column.alias("a")).where("a IS NULL").collect()[0].id == 3
 
 
 def test_struct(spark, table, failing):

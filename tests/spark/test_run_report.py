@@ -99,7 +99,7 @@ def test_a_folder_that_cannot_be_made_fails_no_query(spark, conf, tmp_path):
     conf("spark.llm.report.dir", str(tmp_path / "file" / "reports"))
     assert len(spark.sql(ASK).collect()) == 80
     metrics.last_report(spark)
-    assert os.listdir(tmp_path) == ["file"]
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_query_with_a_mistake_in_it_is_none(spark, folder, capfd):

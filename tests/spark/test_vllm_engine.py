@@ -18,6 +18,9 @@ from spark_llm import from_exception, metrics
 from spark_llm.demo import plain_udf
 from spark_llm.demo.run import MODEL
 from spark_llm.demo.tables import shop_tables
+from spark_llm.engine.uds import get_json
+from spark_llm.engine.wire import PROGRESS_PATH
+from spark_llm.interrupt import cancel_on_interrupt
 
 pytestmark = [
     pytest.mark.spark,
@@ -169,6 +172,7 @@ def engine_counts(spark):
     return {name: int(value) for name, value in found}
 
 
+@pytest.mark.reliability("kill -9 of the engine in mid-query", "started again; no row lost or doubled")
 def test_engine_killed_in_mid_query(spark, engine):
     question = "Which product is named in the review?"
     before = sorted(spark.sql(f"SELECT id, llm('{question}', text) a FROM reviews WHERE id <= 300").collect())
@@ -187,6 +191,56 @@ def test_engine_killed_in_mid_query(spark, engine):
     assert state(engine)["pid"] != first["pid"]
 
 
+def under_way(engine):
+    told = get_json(state(engine)["socket"], PROGRESS_PATH)
+    return told["requests"] if told else 0
+
+
+def cancel_when_busy(engine, cancel, seen):
+    """Cancels once the engine has requests; notes how long they were still there."""
+    deadline = time.monotonic() + 60
+    while not under_way(engine) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    seen["busy"] = under_way(engine)
+    began = time.monotonic()
+    cancel()
+    while under_way(engine) and time.monotonic() < began + 30:
+        time.sleep(0.05)
+    seen["left"], seen["seconds"] = under_way(engine), time.monotonic() - began
+
+
+@pytest.mark.reliability("cancel of the job, Ctrl-C", "its requests end in the engine; the next query runs")
+@pytest.mark.parametrize("way", ["cancelJobGroup", "Ctrl-C"])
+def test_cancel_ends_the_requests_in_the_engine(spark, engine, way, record_property):
+    """A cancelled query with thousands of rows to go -> no request of it left in the engine."""
+    spark.sql("SELECT llm('Say hello.') a").collect()
+    seen = {}
+    before = signal.getsignal(signal.SIGINT)
+    if way == "Ctrl-C":
+        assert cancel_on_interrupt(spark)
+        cancel = lambda: os.kill(os.getpid(), signal.SIGINT)  # noqa: E731
+    else:
+        cancel = lambda: spark.sparkContext.cancelJobGroup("long")  # noqa: E731
+    spark.sparkContext.setJobGroup("long", "a long query", interruptOnCancel=False)
+    thread = threading.Thread(target=cancel_when_busy, args=(engine, cancel, seen))
+    thread.start()
+    try:
+        with pytest.raises((KeyboardInterrupt, Exception)):
+            spark.sql(
+                "SELECT llm('Copy the number.', id, max_tokens => 200) FROM range(0, 20000, 1, 2)"
+            ).collect()
+        thread.join()
+    finally:
+        signal.signal(signal.SIGINT, before)
+        spark.sparkContext.setLocalProperty("spark.jobGroup.id", None)
+    record_property("seconds_to_abort", seen["seconds"])
+    print(way, seen)
+    assert seen["busy"] > 0
+    assert seen["left"] == 0
+    assert seen["seconds"] < 15  # 5 s on a machine of its own; see the page on reliability
+    assert spark.sql("SELECT llm('Say hello.') a").count() == 1
+
+
 def test_another_model_replaces_the_idle_engine_and_a_missing_one_says_so(spark, engine, conf, tmp_path):
     conf("spark.llm.model", str(tmp_path / "missing"))
     with pytest.raises(Exception, match=r"\[LLM_MODEL_NOT_FOUND\]") as raised:
@@ -194,6 +248,7 @@ def test_another_model_replaces_the_idle_engine_and_a_missing_one_says_so(spark,
     assert from_exception(raised.value).sqlstate == "42704"
 
 
+@pytest.mark.reliability("a model whose weights cannot be read", "LLM_ENGINE_FAILED with the end of the log")
 @pytest.mark.slow
 def test_engine_that_exits_at_start(spark, engine, conf, tmp_path):
     broken = tmp_path / "broken"

@@ -150,6 +150,14 @@ def test_environment_variables():
     from spark_llm.engine.vllm_args import Machine, launch_of
 
     chosen = launch_of(parse_conf({}), "/m", "m", "/s", Machine("cpu", 2), {}).environment
+    chosen |= launch_of(
+        parse_conf({"spark.llm.engine.batchInvariant.enabled": "true"}),
+        "/m",
+        "m",
+        "/s",
+        Machine("gpu", 2),
+        {},
+    ).environment
     assert {name for name in chosen if name.startswith("VLLM_")} <= set(envs.environment_variables)
 
 

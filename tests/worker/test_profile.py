@@ -1,5 +1,6 @@
 """How prompts of a window share their beginnings, measured where they are asked."""
 
+import itertools
 import json
 
 import pytest
@@ -46,7 +47,7 @@ def test_the_tree_covers_the_whole_width_level_by_level(engine):
     for level in found["tree"]["levels"]:
         edges = [(node[0], node[1]) for node in level["nodes"]]
         assert (edges[0][0], edges[-1][1]) == (0, 1)
-        assert all(left[1] == right[0] for left, right in zip(edges, edges[1:], strict=False))
+        assert all(left[1] == right[0] for left, right in itertools.pairwise(edges))
         assert sum(node[4] for node in level["nodes"]) == 8
         assert sum(node[5] for node in level["nodes"]) == level["tokens"]
     assert [node[4] for node in found["tree"]["levels"][1]["nodes"]] == [6, 2]

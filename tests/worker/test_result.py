@@ -7,8 +7,12 @@ import pytest
 from pyspark.sql import types as t
 from worker_helpers import batch, run, spec
 
+from spark_llm.engine.types import EngineAnswer
 from spark_llm.worker import load_command
 from spark_llm.worker.arrow_types import arrow_type
+from spark_llm.worker.command import result_type
+from spark_llm.worker.dedup import Slot
+from spark_llm.worker.result import ResultWriter
 
 STRUCT = t.StructType(
     [
@@ -68,6 +72,7 @@ def test_columns_are_those_of_the_contract():
         "cached_prompt_tokens": pa.int64(),
         "generated_tokens": pa.int64(),
         "engine_wait_ms": pa.int64(),
+        "retries": pa.int32(),
         "profile": pa.string(),
     }
     assert dict(zip(result.schema.names, result.schema.types, strict=True)) == expected
@@ -86,3 +91,11 @@ def test_the_fake_engine_answers_in_every_type(data_type):
     rows = run(spec(data_type.json()), batch(*[[f"city {n}", n] for n in range(20)]))
     assert [row["message"] for row in rows if row["condition"]] == []
     assert len({str(row["value"]) for row in rows}) > 1
+
+
+def test_retries_stand_with_the_row_that_asked():
+    slot = Slot()
+    slot.value = "x"
+    answer = EngineAnswer("x", None, None, 9, 0, 1, "stop", retries=3)
+    written = ResultWriter(result_type(t.StringType())).write([slot, slot], {1: answer}, 0)
+    assert written.column("retries").to_pylist() == [0, 3]
