@@ -21,8 +21,8 @@ def test_steps_lead_from_the_rows_read_to_those_that_failed():
         "rows read": 1000,
         "at the call": 900,
         "to be asked": 800,
-        "different questions": 500,
         "from the cache": 200,
+        "different questions": 300,
         "asked of the engine": 300,
         "failed rows": 3,
     }
@@ -41,6 +41,7 @@ def test_retries_and_a_spent_budget_are_shown_where_something_counts_them():
     found = funnel(overBudgetRows=5, retries=7)
     assert found["over the budget"].rows == 5
     assert found["asked of the engine"].note == "7 of them sent again"
+    assert found["asked of the engine"].rows == 407
 
 
 def test_rates_and_gauges_of_two_engines():

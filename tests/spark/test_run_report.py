@@ -1,7 +1,6 @@
 """The page about a query, written by the driver when the query ends."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
