@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 _NODE: Final = "LLMEval"
+# A run report is made by a listener, and takes seconds on a busy machine.
+_LISTENERS_MS: Final = 60_000
 _LAST_EXPLAIN: Final = "org.apache.spark.sql.llm.LastExplain"
 _RUN_REPORT: Final = "org.apache.spark.sql.llm.RunReport"
 
@@ -133,5 +135,5 @@ def _items(sequence: Any) -> list[Any]:
 def _status_store(spark: SparkSession) -> Any:
     session: Any = spark
     listener_bus = session.sparkContext._jsc.sc().listenerBus()  # noqa: SLF001  no public way in PySpark
-    listener_bus.waitUntilEmpty()
+    listener_bus.waitUntilEmpty(_LISTENERS_MS)
     return session._jsparkSession.sharedState().statusStore()  # noqa: SLF001

@@ -5,8 +5,8 @@ import java.security.MessageDigest
 import java.util.concurrent.ConcurrentHashMap
 
 /**
- * Names of calls in the metric system, such as `9f3a01bc`: a digest of what the call asks, the same in every run, so that
- * dashboards carry over. No text of a prompt is in it. Reports show it beside the call.
+ * Names of calls in the metric system, such as `9f3a01bc`: a digest of what the call asks, the same in every run, so
+ * that dashboards carry over. No text of a prompt is in it. Reports show it beside the call.
  */
 object CallSites {
   private val Most = 200

@@ -30,7 +30,9 @@ object ClusterMetrics {
       history.clear()
       registry = Some(to)
     }
-    EngineMetrics.Counters.foreach(n => EngineMetrics.put(to, s"engines.$n", EngineMetrics.counter(() => sum(n).toLong)))
+    EngineMetrics.Counters.foreach { n =>
+      EngineMetrics.put(to, s"engines.$n", EngineMetrics.counter(() => sum(n).toLong))
+    }
     EngineMetrics.Gauges.filterNot(_ == Usage).foreach { n =>
       EngineMetrics.put(to, s"engines.$n", EngineMetrics.gauge(() => sum(n)))
     }

@@ -11,7 +11,8 @@ import org.apache.spark.sql.execution.ui.SparkListenerSQLExecutionEnd
 object ReportJson {
   private val Version = 1
   private val LogPrompts = "spark.llm.logPrompts.enabled"
-  private val MarginMs = 2500L
+  /** Readings that come so much later still belong to the query. */
+  val MarginMs = 2500L
 
   def apply(event: SparkListenerSQLExecutionEnd, startMs: Long, calls: Seq[PlannedCalls.Call]): Map[String, Any] = {
     val query = event.qe

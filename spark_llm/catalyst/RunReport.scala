@@ -7,6 +7,7 @@ import java.nio.file.{Files, Path, Paths}
 import java.util.concurrent.TimeUnit
 
 import scala.collection.mutable
+import scala.util.Try
 import scala.util.control.NonFatal
 
 import org.apache.spark.SparkContext
@@ -28,6 +29,7 @@ import org.apache.spark.sql.internal.SQLConf
 object RunReport extends Logging {
   val Dir = "spark.llm.report.dir"
   private val RenderS = 60L
+  private val MostSaid = 2000
 
   private var context: SparkContext = _
   @volatile private var last: Option[String] = None
@@ -73,11 +75,14 @@ object RunReport extends Logging {
       for {
         execution <- Option(event.qe)
         dir <- folder(execution.sparkSession.conf.getAll)
-        calls = PlannedCalls(execution.executedPlan)
+        // a query with a mistake in it has no plan
+        calls = Try(PlannedCalls(execution.executedPlan)).getOrElse(Nil)
         // a command and the query inside it are one
         if calls.nonEmpty && written.add((root, calls.map(_.planned.result.exprId.id).toSet))
       } {
         Files.createDirectories(dir)
+        // the engines' last figures are still on their way
+        if (ClusterMetrics.since(startMs).nonEmpty) Thread.sleep(ReportJson.MarginMs)
         val name = s"llm-${execution.sparkSession.sparkContext.applicationId}-${event.executionId}"
         val json = dir.resolve(s"$name.json")
         Files.write(json, Resources.write(ReportJson(event, startMs, calls)).getBytes(UTF_8))
@@ -103,7 +108,8 @@ object RunReport extends Logging {
       if (!done) process.destroyForcibly()
       if (done && process.exitValue() == 0) html
       else {
-        logWarning(s"no page was made of $json, `spark-llm report` can do it: ${Files.readString(said).takeRight(2000)}")
+        val why = Files.readString(said).takeRight(MostSaid)
+        logWarning(s"no page was made of $json, `spark-llm report` can do it: $why")
         json
       }
     } finally Files.deleteIfExists(said)

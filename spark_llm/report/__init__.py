@@ -4,7 +4,7 @@ driver, catalyst/RunReport.scala     llm-APPLICATION-QUERY.json   plan, metrics,
     │ python -m spark_llm.report     or by hand: spark-llm report FILE.json
     ▼
 Run                  read.py         checked; one Call per call, readings of the engines
-    ├─ funnel.py                     rows read → at the call → different → cache → engine → failed
+    ├─ funnel.py                     rows read → at the call → cache → different → engine → failed
     ├─ icicle (spark_llm.analyze)    how prompts share their beginnings
     ├─ strips.py, series.py          requests, tokens per second, hit rate, KV cache over time
     └─ html.py                       one self-contained page; every picture has its figures as a table

@@ -2,8 +2,8 @@
 
 rows read            ████████████████████████████  20,000
 at the call          ████████░░░░░░░░░░░░░░░░░░░░   6,000   predicates, joins and limits before the call
-different questions  ███████░░░░░░░░░░░░░░░░░░░░░   5,400   equal rows are asked once
-from the cache       ██                             1,200
+from the cache       ██                             1,200   rows that the response cache answers
+different questions  █████                          4,200   equal rows are asked once
 asked of the engine  █████                          4,200   436 k prompt tokens, 92 % of them reused
 failed               ▏                                  3
 """
@@ -80,32 +80,25 @@ def steps(call: Call) -> list[Step]:
                 note="CASE, AND or OR makes other answers irrelevant",
             )
         )  # fmt: skip
-    different = requests + cached + spent
-    if different != found[-1].rows:
+    left = found[-1].rows
+    if cached:
+        note = "response cache, not asked"
+        found.append(Step("from the cache", cached, "reused", cost(cached), estimated=True, note=note))
+    if spent:
+        found.append(Step("over the budget", spent, "empty", cost(spent), estimated=True, note="not asked"))
+    if requests != left - cached - spent:
         found.append(
             Step(
-                "different questions", different, prompt_tokens=cost(different), estimated=True,
+                "different questions", requests, prompt_tokens=cost(requests), estimated=True,
                 note="equal rows are asked once, rows of nulls not at all",
             )
         )  # fmt: skip
-    if cached:
-        found.append(
-            Step(
-                "from the cache",
-                cached,
-                "reused",
-                cost(cached),
-                estimated=True,
-                note="response cache, not asked",
-            )
-        )
-    if spent:
-        found.append(Step("over the budget", spent, "empty", cost(spent), estimated=True, note="not asked"))
     found.append(
         Step(
-            "asked of the engine", requests, "computed", call.count("promptTokens"), False,
-            call.count("cachedPromptTokens"), call.count("generatedTokens"), call.count("engineWait") / 1000,
-            _retried(call),
+            "asked of the engine", requests + call.count("retries"),
+            prompt_tokens=call.count("promptTokens"), reused_tokens=call.count("cachedPromptTokens"),
+            generated_tokens=call.count("generatedTokens"), seconds=call.count("engineWait") / 1000,
+            note=_retried(call),
         )
     )  # fmt: skip
     if failed := call.count("failedRows"):

@@ -52,7 +52,7 @@ class Series:
 def series_of(run: Run) -> Series | None:
     """Returns the series of a query; None where there is no reading of two different times."""
     for readings, of_engines in ((run.engines, True), (run.tasks, False)):
-        lines = [line for line in _by_executor(readings).values() if len(_arrivals(line)) > 1]
+        lines = [line for line in _by_executor(readings).values() if len(line) > 1]
         if lines and run.seconds > 0:
             return _series(run, lines, of_engines)
     return None
@@ -65,7 +65,7 @@ def _series(run: Run, lines: list[list[Reading]], of_engines: bool) -> Series:
 
     def rate(name: str) -> list[float]:
         totals = [0.0] * count
-        for line in map(_arrivals, lines):
+        for line in lines if of_engines else map(_arrivals, lines):
             bounds, rates = _rates([_point(run, reading, name) for reading in line])
             for at, second in enumerate(grid):
                 place = bisect_right(bounds, second)
@@ -100,7 +100,11 @@ def _by_executor(readings: Sequence[Reading]) -> dict[str, list[Reading]]:
     found: dict[str, list[Reading]] = {}
     for reading in readings:
         found.setdefault(reading.executor, []).append(reading)
-    return {name: sorted(line, key=lambda reading: reading.at_ms) for name, line in found.items()}
+    # the later one of two readings of one time
+    return {
+        name: sorted({each.at_ms: each for each in line}.values(), key=lambda reading: reading.at_ms)
+        for name, line in found.items()
+    }
 
 
 def _point(run: Run, reading: Reading, name: str) -> tuple[float, float]:
@@ -112,11 +116,8 @@ def _arrivals(line: list[Reading]) -> list[Reading]:
 
     Counts of tasks arrive now and then; between two arrivals nobody knows when they happened.
     """
-    kept = line[:1]
-    for reading in line[1:]:
-        if reading.at_ms > kept[-1].at_ms and (reading.values != kept[-1].values or reading is line[-1]):
-            kept.append(reading)
-    return kept
+    middle = [now for before, now in pairwise(line[:-1]) if now.values != before.values]
+    return [line[0], *middle, line[-1]]
 
 
 def _rates(points: _Line) -> tuple[list[float], list[float]]:

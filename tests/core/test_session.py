@@ -114,7 +114,8 @@ def test_progress_is_drawn_where_somebody_looks_or_asks_for_it(monkeypatch):
     from spark_llm.progress import follow
 
     started = []
-    monkeypatch.setattr(follow.Watcher, "start", lambda self: started.append(self))  # noqa: PLW0108  bound to the object
+    # a lambda becomes a method, which list.append does not
+    monkeypatch.setattr(follow.Watcher, "start", lambda self: started.append(self))  # noqa: PLW0108
     monkeypatch.setattr(follow, "_running", [])
     session.configure(Builder())
     session.configure(Builder(), progress_enabled="false")

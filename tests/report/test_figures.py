@@ -21,8 +21,8 @@ def test_steps_lead_from_the_rows_read_to_those_that_failed():
         "rows read": 1000,
         "at the call": 900,
         "to be asked": 800,
-        "different questions": 500,
         "from the cache": 200,
+        "different questions": 300,
         "asked of the engine": 300,
         "failed rows": 3,
     }
@@ -41,6 +41,7 @@ def test_retries_and_a_spent_budget_are_shown_where_something_counts_them():
     found = funnel(overBudgetRows=5, retries=7)
     assert found["over the budget"].rows == 5
     assert found["asked of the engine"].note == "7 of them sent again"
+    assert found["asked of the engine"].rows == 407
 
 
 def test_rates_and_gauges_of_two_engines():
@@ -83,3 +84,10 @@ def test_without_engines_readings_the_tasks_own_counts_serve():
 
 def test_one_reading_is_no_series():
     assert series_of(parse_run(run(engines=[engine("1", 1, 5, 5, 5)]))) is None
+
+
+def test_an_engine_that_stood_still_shows_it():
+    readings = [engine("1", at, 0 if at < 16 else 100 * (at - 14), 0, 0) for at in range(0, 22, 2)]
+    series = series_of(parse_run(run(seconds=20, engines=readings)))
+    assert series.tokens_per_s[:14] == [0] * 14
+    assert series.tokens_per_s[14:] == pytest.approx([100] * 6)

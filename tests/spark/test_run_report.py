@@ -99,3 +99,11 @@ def test_a_folder_that_cannot_be_made_fails_no_query(spark, conf, tmp_path):
     assert len(spark.sql(ASK).collect()) == 80
     metrics.last_report(spark)
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_query_with_a_mistake_in_it_is_none(spark, folder, capfd):
+    with pytest.raises(Exception, match="UNRESOLVED_COLUMN"):
+        spark.sql("SELECT llm('Is it good?', nothing)")
+    metrics.last_report(spark)
+    assert not folder.exists()
+    assert "run report" not in capfd.readouterr().err

@@ -144,7 +144,7 @@ def test_control_characters(spark, engine):
 def test_its_metrics_reach_the_metric_system_and_the_report(spark, engine, conf, tmp_path):
     conf("spark.llm.report.dir", str(tmp_path))
     before = Counter(engine_counts(spark))
-    spark.sql("SELECT llm('What is it about?', text, product, max_tokens => 24) FROM reviews").collect()
+    spark.sql("SELECT llm('What is it about?', text, title, max_tokens => 24) FROM reviews").collect()
     cost = metrics.last_query(spark)[0]
     data = json.loads(Path(metrics.last_report(spark)).with_suffix(".json").read_text())
     for _ in range(100):
