@@ -22,7 +22,7 @@ case class LookUpAnswers(values: Seq[Expression], left: LogicalPlan, right: Logi
     extends BinaryNode {
   override def output: Seq[Attribute] = left.output :+ answer
   override def producedAttributes: AttributeSet = AttributeSet(Seq(answer))
-  override lazy val references: AttributeSet = AttributeSet(values.flatMap(_.references))
+  override lazy val references: AttributeSet = AttributeSet(values.flatMap(_.references)) ++ right.outputSet
   override def maxRows: Option[Long] = left.maxRows
   override def stats: Statistics = left.stats
   override protected lazy val validConstraints: ExpressionSet = left.constraints
@@ -36,7 +36,7 @@ case class LookUpAnswersExec(values: Seq[Expression], left: SparkPlan, right: Sp
     extends BinaryExecNode {
   override def output: Seq[Attribute] = left.output :+ answer
   override def producedAttributes: AttributeSet = AttributeSet(Seq(answer))
-  override lazy val references: AttributeSet = AttributeSet(values.flatMap(_.references))
+  override lazy val references: AttributeSet = AttributeSet(values.flatMap(_.references)) ++ right.outputSet
   override def outputPartitioning: Partitioning = left.outputPartitioning
   override def outputOrdering: Seq[SortOrder] = left.outputOrdering
   override def requiredChildDistribution: Seq[Distribution] = UnspecifiedDistribution ::
