@@ -33,6 +33,7 @@ def llm(  # noqa: PLR0913  one per option of the SQL function
     selectivity: float | None = None,
     first_fields: Sequence[str] | None = None,
     last_fields: Sequence[str] | None = None,
+    provenance: bool | None = None,
 ) -> Column:
     """Asks the model ``instruction`` about ``fields``, for each row.
 
@@ -53,6 +54,7 @@ def llm(  # noqa: PLR0913  one per option of the SQL function
             order of several LLM predicates.
         first_fields: names of fields that stay at the beginning of the prompt, in this order.
         last_fields: names of fields that stay at its end.
+        provenance: True for STRUCT<value, provenance>, which says what was asked and who answered.
 
     Raises:
         SparkLLMError: LLM_INVALID_OPTION for a ``return_type`` that is no type; Spark checks the others
@@ -68,6 +70,7 @@ def llm(  # noqa: PLR0913  one per option of the SQL function
         "selectivity": selectivity,
         "first_fields": first_fields,
         "last_fields": last_fields,
+        "provenance": provenance,
     })  # fmt: skip
 
 

@@ -14,6 +14,7 @@ import org.apache.spark.unsafe.types.UTF8String
  * @param maxTokens  generated tokens at most; None = spark.llm.maxAnswerLen
  * @param selectivity share of the rows, 0 to 1, that the call's predicate is expected to keep; a hint for
  *                    OrderPredicates that no answer depends on
+ * @param provenance whether the answer comes with where it is from
  * @param first,last names of the fields that stand at the beginning and at the end of the prompt
  */
 case class LLMOptions(
@@ -25,7 +26,8 @@ case class LLMOptions(
     seed: Option[Long] = None,
     selectivity: Option[Double] = None,
     first: Seq[String] = Nil,
-    last: Seq[String] = Nil) {
+    last: Seq[String] = Nil,
+    provenance: Boolean = false) {
 
   /** Independent draws: equal questions may have different answers, so calls are never merged. */
   def sampled: Boolean = temperature > 0 && seed.isEmpty
@@ -38,6 +40,7 @@ case class LLMOptions(
     Option.when(temperature != 0.0)(s"temperature => $temperature"),
     maxTokens.map(n => s"max_tokens => $n"),
     seed.map(s => s"seed => $s"),
+    Option.when(provenance)("provenance => true"),
     selectivity.map(s => s"selectivity => $s"),
     LLMOptions.array("first_fields", first),
     LLMOptions.array("last_fields", last)).flatten
@@ -95,8 +98,7 @@ case class LLMCall(
   override def nullable: Boolean = true
   override def prettyName: String = LLMFunction.name
 
-  override def dataType: DataType =
-    if (options.onError == LLMOptions.Struct) LLMCall.structOf(options.returnType) else options.returnType
+  override def dataType: DataType = Outcome.dataType(options)
 
   /** As it is written, but fields by their names only. */
   def written: String = text(fieldNames, ids = false)
@@ -136,11 +138,6 @@ object LLMCall {
   private val ShownChars = 48
 
   def in(e: Expression): Boolean = e.exists(_.isInstanceOf[LLMCall])
-
-  val errorType: StructType = new StructType().add("condition", StringType).add("message", StringType)
-
-  /** The type of `on_error => 'struct'`. */
-  def structOf(value: DataType): StructType = new StructType().add("value", value).add("error", errorType)
 
   private def shorten(s: String): String =
     if (s.length > ShownChars) s"'${s.take(ShownChars - 3)}...'" else s"'$s'"

@@ -15,7 +15,7 @@ import org.apache.spark.sql.types._
  */
 object LLMCallBuilder {
   private val Options = Seq("model", "return_type", "on_error", "temperature", "max_tokens", "seed", "selectivity",
-    "first_fields", "last_fields")
+    "first_fields", "last_fields", "provenance")
   private val OnError = Seq(LLMOptions.Fail, LLMOptions.Null, LLMOptions.Struct)
 
   def build(args: Seq[Expression]): Expression = build(args, LLMFunction.name, LLMOptions.Fail)
@@ -134,6 +134,7 @@ object LLMCallBuilder {
       }.getOrElse(0.0),
       maxTokens = read("max_tokens", IntegerType, "a positive INT") { case n: Int if n > 0 => n },
       seed = read("seed", LongType, "a BIGINT") { case n: Long => n },
+      provenance = read("provenance", BooleanType, "true or false") { case b: Boolean => b }.getOrElse(false),
       selectivity = read("selectivity", DoubleType, "a number from 0 to 1") { case d: Double if d >= 0 && d <= 1 => d })
   }
 }

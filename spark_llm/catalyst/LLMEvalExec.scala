@@ -118,6 +118,8 @@ case class LLMEvalExec(
       output = output,
       returnType = call.options.returnType,
       onError = call.options.onError,
+      outcome = new Outcome(
+        call.options.onError == LLMOptions.Struct, Option.when(call.options.provenance)(ModelIdentity.of(values))),
       resultId = result.exprId.id,
       batchRows = LLMConf.batchRows(values),
       batchBytes = LLMConf.batchBytes(values),
@@ -160,6 +162,7 @@ case class LLMEvalExec(
         "model" -> call.options.model,
         "return_type" -> call.options.returnType.json,
         "on_error" -> call.options.onError,
+        "provenance" -> call.options.provenance,
         "temperature" -> call.options.temperature,
         "max_tokens" -> call.options.maxTokens,
         "seed" -> call.options.seed)),

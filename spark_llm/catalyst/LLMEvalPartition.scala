@@ -43,6 +43,7 @@ case class LLMEvalJob(
     output: Seq[Attribute],
     returnType: DataType,
     onError: String,
+    outcome: Outcome,
     resultId: Long,
     batchRows: Int,
     batchBytes: Long,
@@ -135,7 +136,7 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
     private val both = new JoinedRow
     private val toUnsafe = UnsafeProjection.create(job.output, job.input :+ job.output.last)
     private val noAnswer = InternalRow(null)
-    private var last = noAnswer // the answer of the last row that asked
+    private var last = noAnswer // the answer of the last row that asked, for rows that equal it
     private var lastError: Option[(String, String)] = None
 
     // asking for the next reply drives the input, which fills `waiting` and `fates`
@@ -161,7 +162,7 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
       val row = waiting.remove()
       val answer = fate match {
         case RowFates.Skipped => noAnswer
-        case RowFates.Stored => succeeded(stored.get(row).get(0, job.returnType))
+        case RowFates.Stored => job.outcome(stored.get(row).get(0, job.returnType), null, null, Outcome.Cache)
         case RowFates.Repeated =>
           counted(lastError, row)
           last
@@ -176,19 +177,19 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
     private def keep(row: InternalRow, reply: InternalRow): InternalRow = {
       val error = Option(reply.getUTF8String(1)).map(c => (c.toString, String.valueOf(reply.getUTF8String(2))))
       counted(error, row)
-      val answer = value(reply)
+      cost(reply)
+      val answer = value(reply, if (reply.getInt(3) > 0) Outcome.Engine else Outcome.Dedup)
       keeper.foreach(_.keep(row, reply))
-      if (job.tuple.isEmpty) answer
-      else {
+      if (job.tuple.nonEmpty) {
         // the reply lies in a buffer that the next batch overwrites
-        last = answer.copy()
+        last = value(reply, Outcome.Dedup).copy()
         lastError = error
-        last
       }
+      answer
     }
   }
 
-  private def value(reply: InternalRow): InternalRow = {
+  private def cost(reply: InternalRow): Unit = {
     count(LLMMetrics.Requests, reply.getInt(3))
     count(LLMMetrics.PromptTokens, reply.getLong(4))
     count(LLMMetrics.CachedPromptTokens, reply.getLong(5))
@@ -196,14 +197,15 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
     count(LLMMetrics.EngineWait, reply.getLong(7))
     count(LLMMetrics.Retries, reply.getInt(8))
     if (!reply.isNullAt(9)) job.profile.foreach(_.addPrefixes(reply.getUTF8String(9).toString))
-    val condition = reply.getUTF8String(1)
-    val answer = if (reply.isNullAt(0)) null else reply.get(0, job.returnType)
-    if (condition != null) failed(condition, reply.getUTF8String(2))
-    else succeeded(answer)
   }
 
-  private def succeeded(answer: Any): InternalRow =
-    InternalRow(if (job.onError == LLMOptions.Struct) InternalRow(answer, null) else answer)
+  private def value(reply: InternalRow, source: String): InternalRow = {
+    val condition = reply.getUTF8String(1)
+    // a row without a question has no prompt, and its NULL is nobody's answer
+    val (hash, from) = if (reply.isNullAt(10)) (null, null) else (reply.getUTF8String(10), source)
+    if (condition != null) failed(condition, reply.getUTF8String(2), hash, from)
+    else job.outcome(if (reply.isNullAt(0)) null else reply.get(0, job.returnType), null, hash, from)
+  }
 
   private def counted(error: Option[(String, String)], row: InternalRow): Unit =
     if (error.exists(_._1 == OverBudget)) count(LLMMetrics.OverBudgetRows, 1)
@@ -227,15 +229,11 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
     }.mkString("{", ",", "}")
   }
 
-  private def failed(condition: UTF8String, message: UTF8String): InternalRow = {
-    job.onError match {
-      // a row that the budget does not reach is no failure; the worker fails where onExceeded asks for it
-      case LLMOptions.Fail if condition.toString != OverBudget =>
-        throw LLMErrors.whileRunning(condition.toString, String.valueOf(message))
-      case LLMOptions.Struct => InternalRow(InternalRow(null, InternalRow(condition, message)))
-      case _ => InternalRow(null)
-    }
-  }
+  private def failed(condition: UTF8String, message: UTF8String, hash: UTF8String, source: String): InternalRow =
+    // a row that the budget does not reach is no failure; the worker fails where onExceeded asks for it
+    if (job.onError == LLMOptions.Fail && condition.toString != OverBudget) {
+      throw LLMErrors.whileRunning(condition.toString, String.valueOf(message))
+    } else job.outcome(null, InternalRow(condition, message), hash, source)
 
   private def count(metric: String, n: Long): Unit = if (n != 0) {
     job.metrics(metric).add(n)
@@ -263,5 +261,5 @@ object LLMEvalPartition {
   private def replySchema(value: DataType): StructType = new StructType()
     .add("value", value).add("condition", StringType).add("message", StringType).add("requests", IntegerType)
     .add("prompt_tokens", LongType).add("cached_prompt_tokens", LongType).add("generated_tokens", LongType)
-    .add("engine_wait_ms", LongType).add("retries", IntegerType).add("profile", StringType)
+    .add("engine_wait_ms", LongType).add("retries", IntegerType).add("profile", StringType).add("prompt_hash", StringType)
 }

@@ -15,6 +15,6 @@ No JSON is parsed on the way: values are cut out of the JVM's text and names are
 """
 
 from spark_llm.conf_entries import SYSTEM_PROMPT
-from spark_llm.prompts.render import Form, Renderer, system_for
+from spark_llm.prompts.render import Form, Renderer, prompt_hash, system_for
 
-__all__ = ["SYSTEM_PROMPT", "Form", "Renderer", "system_for"]
+__all__ = ["SYSTEM_PROMPT", "Form", "Renderer", "prompt_hash", "system_for"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +19,11 @@ _VALUE: Final = slice(len('{"v":'), -len("}"))
 def system_for(conf: Conf) -> str:
     """Returns the system message: spark.llm.systemPrompt, or its default."""
     return conf.text("spark.llm.systemPrompt")
+
+
+def prompt_hash(system: str, user: str) -> str:
+    """Returns SHA-256 of a prompt's two messages, a NUL between them: 64 hex digits."""
+    return sha256(f"{system}\0{user}".encode(errors="replace")).hexdigest()
 
 
 class Renderer:

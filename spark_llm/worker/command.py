@@ -34,6 +34,7 @@ class Call:
         seed: None when answers may differ from run to run.
         max_tokens: generated tokens at most, per answer.
         layout: where the fields stand in the prompt.
+        provenance: whether answers come with a hash of their prompt.
     """
 
     instruction: str | None
@@ -44,6 +45,7 @@ class Call:
     max_tokens: int
     seed: int | None
     layout: Layout
+    provenance: bool = False
 
 
 def load_command(spec_json: str) -> tuple[MapArrow, StructType]:
@@ -85,6 +87,7 @@ def parse_spec(spec_json: str) -> tuple[Call, Conf]:
             max_tokens=int(call.get("max_tokens") or conf.integer("spark.llm.maxAnswerLen")),
             seed=call.get("seed"),
             layout=parse_layout(call),
+            provenance=bool(call.get("provenance")),
         ),
         conf,
     )
@@ -110,4 +113,5 @@ def result_type(return_type: DataType) -> StructType:
         .add("engine_wait_ms", LongType())
         .add("retries", IntegerType())
         .add("profile", StringType())
+        .add("prompt_hash", StringType())
     )

@@ -21,15 +21,17 @@ class Slot:
         place: answers of the task that must be there before this one is, in sending order; -1: not planned.
         value: of the Spark type, None before the answer and after a failure.
         condition: error condition, None when all is well; ``message`` goes with it.
+        prompt_hash: SHA-256 of the prompt, for calls with provenance.
     """
 
-    __slots__ = ("condition", "message", "place", "value")
+    __slots__ = ("condition", "message", "place", "prompt_hash", "value")
 
     def __init__(self) -> None:
         self.place = -1
         self.value: Any = None
         self.condition: str | None = None
         self.message: str | None = None
+        self.prompt_hash: str | None = None
 
 
 NOT_ASKED: Final = Slot()

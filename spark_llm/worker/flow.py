@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from spark_llm.engine.types import EngineRequest, Sampling
 from spark_llm.errors import SparkLLMError, engine_failed, output_invalid
-from spark_llm.prompts import system_for
+from spark_llm.prompts import prompt_hash, system_for
 from spark_llm.worker import clients
 from spark_llm.worker.answer import AnswerParser
 from spark_llm.worker.budget import EXCEEDED, BudgetGate
@@ -226,6 +226,8 @@ class Flow:
             user = cast("str", form.user(question.instruction, question.texts, sources))
             # Rows that were moved away from their group are served where they were put.
             requests.append(EngineRequest(system, user, rank(question.slot.place if moved else group)))
+            if self._call.provenance:
+                question.slot.prompt_hash = prompt_hash(system, user)
         return requests
 
     def _take(self, done: Slice) -> None:
@@ -258,6 +260,8 @@ class Flow:
     def _fill(self, slot: Slot, answer: EngineAnswer) -> None:
         if answer.condition is not None or answer.text is None:
             slot.condition, slot.message = answer.condition or "LLM_REQUEST_REJECTED", answer.message
+            if answer.condition == EXCEEDED:
+                slot.prompt_hash = None  # nobody was asked
             return
         try:
             slot.value = self._parse(answer.text, answer.finish_reason)

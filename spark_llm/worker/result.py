@@ -62,6 +62,7 @@ class ResultWriter:
         columns = (
             [slot.value for slot in slots], condition, message, requests, prompt, cached, generated,
             [engine_wait_ms, *[0] * (rows - 1)], retries, [profile, *[None] * (rows - 1)],
+            [slot.prompt_hash for slot in slots],
         )  # fmt: skip
         arrays = [pa.array(column, field.type) for column, field in zip(columns, self._schema, strict=True)]
         return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
