@@ -190,7 +190,7 @@ def rival(spark: Any, budget: int, tasks: int) -> dict[str, Any]:
 def outcome(budget: int, spent: int) -> dict[str, Any]:
     """Spent tokens against the budget."""
     return {
-        "spent": spent, "overshoot": max(0.0, spent / budget - 1), "undershoot": max(0.0, 1 - spent / budget)
+        "spent": spent, "overshoot": max(0, spent - budget) / budget, "undershoot": max(0, budget - spent) / budget
     }  # fmt: skip
 
 
