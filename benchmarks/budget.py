@@ -189,9 +189,8 @@ def rival(spark: Any, budget: int, tasks: int) -> dict[str, Any]:
 
 def outcome(budget: int, spent: int) -> dict[str, Any]:
     """Spent tokens against the budget."""
-    return {
-        "spent": spent, "overshoot": max(0.0, spent / budget - 1), "undershoot": max(0.0, 1 - spent / budget)
-    }  # fmt: skip
+    over, under = max(0, spent - budget) / budget, max(0, budget - spent) / budget
+    return {"spent": spent, "overshoot": over, "undershoot": under}
 
 
 if __name__ == "__main__":

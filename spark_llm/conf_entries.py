@@ -237,7 +237,7 @@ ENTRIES: Final[tuple[Entry, ...]] = (
     _entry(
         "errors.maxFailedRatio", "float", None,
         "Share of a call's rows that may fail; past it the query fails with LLM_TOO_MANY_FAILURES. Looked at "
-        "from 100 rows on, and when the call's last task ends; unset: any.",
+        "from 1,000 rows on, and when the call's last task ends; unset: any.",
         low=0, high=1,
     ),
     _entry(

@@ -101,9 +101,6 @@ object CoordinatorState {
   private val Tasks = 10000
   private val RetryS = 0.05
 
-  /** With a clock that stands still until it is set, in nanoseconds. */
-  def at(clock: java.util.concurrent.atomic.AtomicLong): CoordinatorState = new CoordinatorState(() => clock.get)
-
   /** The entries that were used last. */
   private class Recent[K, V](most: Int) {
     private val map = new java.util.LinkedHashMap[K, V](16, 0.75f, true) {

@@ -51,7 +51,7 @@ class FailureCounts(allowed: Double, partitions: Int) {
 }
 
 object FailureCounts {
-  /** Fewer rows say too little, until they are all. */
-  val FewRows = 100
+  /** Fewer rows say too little, until they are all: rows are sorted, and like ones fail together. */
+  val FewRows = 1000
   private val Shown = 5
 }

@@ -14,8 +14,9 @@ SECOND = 1_000_000_000
 class Driver:
     def __init__(self, spark, budget="1ktok", **conf):
         jvm = spark._jvm
-        self.clock = jvm.java.util.concurrent.atomic.AtomicLong(5 * SECOND)
-        self.state = jvm.org.apache.spark.sql.llm.CoordinatorState.at(self.clock)
+        self.clock = jvm.org.apache.spark.sql.llm.ManualClock()
+        self.at(0)
+        self.state = jvm.org.apache.spark.sql.llm.CoordinatorState(self.clock)
         self.conf = {"spark.llm.budget": budget, **conf}
 
     def ask(self, op, **fields):
@@ -154,11 +155,11 @@ def report(driver, partition, rows, failed, *, attempt=0, done=False, partitions
     )["stop"]  # fmt: skip
 
 
-def test_failures_are_judged_from_a_hundred_rows_on_or_at_the_end(spark):
+def test_failures_are_judged_from_a_thousand_rows_on_or_at_the_end(spark):
     driver = Driver(spark)
-    assert report(driver, 0, 40, 40) is None
-    assert report(driver, 1, 59, 10) is None
-    assert "50 of 100 rows failed" in report(driver, 1, 60, 10)
+    assert report(driver, 0, 400, 400) is None
+    assert report(driver, 1, 599, 100) is None
+    assert "500 of 1,000 rows failed" in report(driver, 1, 600, 100)
     driver = Driver(spark)
     assert report(driver, 0, 5, 1, done=True) is None
     assert report(driver, 1, 5, 2) is None
@@ -167,10 +168,10 @@ def test_failures_are_judged_from_a_hundred_rows_on_or_at_the_end(spark):
 
 def test_an_attempt_replaces_the_one_before_and_a_stop_stays(spark):
     driver = Driver(spark)
-    report(driver, 0, 90, 18, attempt=1)
-    assert report(driver, 0, 90, 18, attempt=2) is None
-    assert report(driver, 0, 80, 80, attempt=1) is None
-    stop = report(driver, 0, 100, 21, attempt=2)
+    report(driver, 0, 900, 180, attempt=1)
+    assert report(driver, 0, 900, 180, attempt=2) is None
+    assert report(driver, 0, 1100, 800, attempt=1) is None
+    stop = report(driver, 0, 1000, 201, attempt=2)
     assert stop is not None
     assert report(driver, 0, 0, 0, attempt=3, errors=[]) == stop
 
@@ -180,8 +181,8 @@ def test_the_five_most_frequent_errors_of_all_tasks(spark):
     errors = [
         [f"LLM_{name}", "why", count] for name, count in zip("ABCDEFG", (1, 9, 2, 8, 3, 7, 20), strict=True)
     ]
-    report(driver, 0, 50, 0, errors=errors)
-    stop = report(driver, 1, 50, 50, errors=errors)
+    report(driver, 0, 500, 0, errors=errors)
+    stop = report(driver, 1, 500, 500, errors=errors)
     assert (
         "Most frequent: 40 x LLM_G: why; 18 x LLM_B: why; 16 x LLM_D: why; 14 x LLM_F: why; 6 x LLM_E: why."
         in stop

@@ -16,7 +16,7 @@ from spark_llm.engine.fake_server import FakeServer
 pytestmark = [pytest.mark.spark, pytest.mark.slow]
 
 APP = """
-import json, sys
+import json, sys, time
 from pyspark.sql import SparkSession
 from spark_llm import metrics
 builder = SparkSession.builder.master("local-cluster[2,1,1024]")
@@ -24,10 +24,11 @@ for key, value in json.loads(sys.argv[1]).items():
     builder = builder.config(key, value)
 spark = builder.getOrCreate()
 frame = spark.sql("SELECT id, llm('ECHO', concat('row ', id), max_tokens => 16) a FROM range(0, %d, 1, 4)" % int(sys.argv[2]))
+started = time.monotonic()
 rows = frame.collect()
 cost = metrics.total(metrics.last_query(spark))
 executors = spark.sparkContext._jsc.sc().getExecutorMemoryStatus().size() - 1
-print(json.dumps({"rows": len(rows), "answered": sum(r.a is not None for r in rows), "executors": executors,
+print(json.dumps({"rows": len(rows), "answered": sum(r.a is not None for r in rows), "executors": executors, "started": started,
                   "spent": cost.prompt_tokens + cost.generated_tokens, "over": cost.rows_over_budget}))
 """
 
@@ -72,9 +73,9 @@ def test_requests_per_minute_hold_over_two_executors():
             "spark.llm.engine.endpoint": f"http://127.0.0.1:{server.server_address[1]}/v1",
             "spark.llm.limits.rpm": "600",
         },
-        100,
+        200,
     )
     server.shutdown()
-    assert cost["answered"] == len(arrived) == 100
-    # Ten a second, and one second's worth at once: the rest cannot have come sooner. Later it may, on a busy machine.
-    assert arrived[-1] - arrived[0] >= (100 - 11) / 10 - 0.5
+    assert cost["answered"] == len(arrived) == 200
+    # Ten a second, and one second's worth at once: they cannot all have come sooner. Later they may, on a busy machine.
+    assert arrived[-1] - cost["started"] >= (200 - 11) / 10
