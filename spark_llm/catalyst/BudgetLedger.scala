@@ -11,8 +11,9 @@ import scala.collection.mutable
  *
  *   spent + reserved <= allowed, so no order of events spends more than upper bounds are wrong by
  * }}}
- * The bound of a request is its bytes times the most tokens a byte that any settled prompt of the query had (one, which
- * no byte-level tokenizer passes, before the first), and the longest answer.
+ * The bound of a request is its bytes times the most tokens a byte that any settled prompt of the query had, and the
+ * longest answer. The chat template weighs more in short prompts, so that a prompt shorter than all settled ones may
+ * have more tokens a byte: a token for each byte and the template's, though no more than the shortest settled one.
  *
  * @param nowNs monotonic clock
  */
@@ -26,6 +27,7 @@ class BudgetLedger(val budget: Budget, nowNs: () => Long) {
   private var reserved = 0.0
   private var settled = 0.0
   private var tokensPerByte: Option[Double] = None
+  private var shortest = Int.MaxValue // bytes of a settled prompt
   private var nextId = 0L
   private var usedUp = false
 
@@ -56,12 +58,18 @@ class BudgetLedger(val budget: Budget, nowNs: () => Long) {
       }
     }
 
-  /** @param mostPerByte the most tokens a byte among these prompts; 0 where the engine did not count */
-  def settle(id: Long, prompt: Long, cached: Long, answer: Long, mostPerByte: Double): Unit =
+  /**
+   * @param mostPerByte the most tokens a byte among these prompts; 0 where the engine did not count
+   * @param least       bytes of the shortest of them
+   */
+  def settle(id: Long, prompt: Long, cached: Long, answer: Long, mostPerByte: Double, least: Int): Unit =
     outstanding.remove(id).foreach { r =>
       release(r)
       settled += budget.cost(prompt.toDouble, cached.toDouble, answer.toDouble)
-      if (mostPerByte > 0) tokensPerByte = Some(math.max(mostPerByte, tokensPerByte.getOrElse(0.0)))
+      if (mostPerByte > 0) {
+        tokensPerByte = Some(math.max(mostPerByte, tokensPerByte.getOrElse(0.0)))
+        shortest = math.min(shortest, least)
+      }
     }
 
   /** Nobody knows what became of these requests: they count in full. */
@@ -72,8 +80,11 @@ class BudgetLedger(val budget: Budget, nowNs: () => Long) {
 
   def end(task: Long): Unit = outstanding.collect { case (id, r) if r.task == task => id }.toSeq.foreach(lose)
 
-  private def bound(bytes: Int, maxAnswer: Int): Double =
-    budget.cost(math.ceil(bytes * tokensPerByte.getOrElse(1.0)), 0, maxAnswer)
+  private def bound(bytes: Int, maxAnswer: Int): Double = {
+    val unknown = bytes + TemplateTokens.toDouble
+    val prompt = tokensPerByte.fold(unknown)(r => math.min(unknown, math.ceil(math.max(bytes, shortest) * r)))
+    budget.cost(prompt, 0, maxAnswer)
+  }
 
   private def reserve(task: Long, amount: Double): Long = {
     nextId += 1
@@ -88,6 +99,9 @@ class BudgetLedger(val budget: Budget, nowNs: () => Long) {
 }
 
 object BudgetLedger {
+  /** What chat templates add at most. */
+  private val TemplateTokens = 64
+
   sealed trait Reply
   /** The first `count` requests may be sent. */
   case class Granted(lease: Long, count: Int) extends Reply

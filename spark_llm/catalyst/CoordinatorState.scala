@@ -72,7 +72,7 @@ class CoordinatorState(nowNs: () => Long) {
       val id = ask.get("lease").asLong
       if (ask.path("lost").asBoolean) ledger.lose(id)
       else ledger.settle(id, ask.get("prompt").asLong, ask.get("cached").asLong, ask.get("answer").asLong,
-        ask.get("per_byte").asDouble)
+        ask.get("per_byte").asDouble, ask.path("least").asInt(Int.MaxValue))
     }
     Map.empty
   }

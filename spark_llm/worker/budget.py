@@ -165,6 +165,7 @@ class BudgetGate:
             self._port.call("settle", query=query, lease=number, lost=True)
             return
         prompt, cached, answer, per_byte = usage(done.result(), lease.bytes)
+        counted = [size for each, size in zip(done.result(), lease.bytes, strict=True) if each.prompt_tokens]
         self._port.call(
             "settle",
             query=query,
@@ -173,6 +174,7 @@ class BudgetGate:
             cached=cached,
             answer=answer,
             per_byte=per_byte,
+            least=min(counted, default=2**31 - 1),
         )
 
 

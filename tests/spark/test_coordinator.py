@@ -25,10 +25,9 @@ class Driver:
     def lease(self, sizes, most_answer=10, task=1, query="q"):
         return self.ask("lease", query=query, task=task, conf=self.conf, bytes=sizes, max_answer=most_answer)
 
-    def settle(self, lease, prompt, answer, per_byte=0.25, query="q", cached=0):
-        return self.ask(
-            "settle", query=query, lease=lease, prompt=prompt, cached=cached, answer=answer, per_byte=per_byte
-        )
+    def settle(self, lease, prompt, answer, per_byte=0.25, query="q", cached=0, least=10_000):
+        usage = {"prompt": prompt, "cached": cached, "answer": answer}
+        return self.ask("settle", query=query, lease=lease, per_byte=per_byte, least=least, **usage)
 
     def at(self, seconds):
         self.clock.set(int((5 + seconds) * SECOND))
@@ -36,16 +35,43 @@ class Driver:
 
 def test_a_request_is_taken_for_a_token_a_byte_until_one_was_counted(spark):
     driver = Driver(spark)
-    first = driver.lease([90] * 20)
+    first = driver.lease([26] * 20)  # and 64 for the chat template, 10 for the answer
     assert first["granted"] == 10
-    assert driver.lease([90]) == {"granted": 0, "wait_s": 0.05}
-    driver.settle(first["lease"], 200, 20, per_byte=0.2)
-    assert driver.lease([90] * 100)["granted"] == (1000 - 220) // (18 + 10)
+    assert driver.lease([26]) == {"granted": 0, "wait_s": 0.05}
+    driver.settle(first["lease"], 200, 20, per_byte=0.8, least=26)
+    assert driver.lease([26] * 100)["granted"] == (1000 - 220) // (21 + 10)
+
+
+def test_short_prompts_after_long_ones_do_not_pass_the_budget(spark):
+    """The chat template, 30 tokens here, is little beside 2,000 bytes and much beside 100."""
+
+    def tokens(size):
+        return 30 + size // 4
+
+    driver = Driver(spark, "100ktok")
+    first = driver.lease([2000] * 32, most_answer=4)
+    spent = first["granted"] * (tokens(2000) + 4)
+    driver.settle(
+        first["lease"], first["granted"] * tokens(2000), first["granted"] * 4, tokens(2000) / 2000, least=2000
+    )
+    for _ in range(100):
+        leases = [driver.lease([100] * 1024, most_answer=4, task=task) for task in range(4)]
+        for reply in leases:
+            if reply["granted"]:
+                spent += reply["granted"] * (tokens(100) + 4)
+                driver.settle(
+                    reply["lease"],
+                    reply["granted"] * tokens(100),
+                    reply["granted"] * 4,
+                    tokens(100) / 100,
+                    least=100,
+                )
+    assert 99_000 < spent <= 100_000
 
 
 def test_exceeded_only_when_nothing_can_come_back_and_then_for_good(spark):
     driver = Driver(spark)
-    first = driver.lease([490] * 2)
+    first = driver.lease([426] * 2)
     assert driver.lease([1])["granted"] == 0
     driver.settle(first["lease"], 980, 15)
     reply = driver.lease([100])
@@ -56,8 +82,8 @@ def test_exceeded_only_when_nothing_can_come_back_and_then_for_good(spark):
 
 def test_a_task_that_ends_without_settling_has_spent_what_it_was_promised(spark):
     driver = Driver(spark)
-    driver.lease([490], task=1)
-    driver.lease([490], task=2)
+    driver.lease([426], task=1)
+    driver.lease([426], task=2)
     driver.state.end(1)
     driver.state.end(2)
     assert driver.lease([100], task=3)["spent"] == "1,000 tok"
@@ -66,7 +92,7 @@ def test_a_task_that_ends_without_settling_has_spent_what_it_was_promised(spark)
 
 def test_lost_requests_count_in_full_and_a_lease_is_settled_once(spark):
     driver = Driver(spark)
-    lost = driver.lease([490])["lease"]
+    lost = driver.lease([426])["lease"]
     driver.ask("settle", query="q", lease=lost, lost=True)
     driver.settle(lost, 5000, 0)
     assert driver.lease([5000])["spent"] == "500 tok"
@@ -87,7 +113,7 @@ def test_dollars(spark):
         for name, value in (("prompt", "1"), ("answer", "10"), ("cached", "0"))
     }
     driver = Driver(spark, "0.01usd", **prices)
-    first = driver.lease([1000] * 50, most_answer=100)
+    first = driver.lease([936] * 50, most_answer=100)
     assert first["granted"] == 5  # 1,000 tokens at 1 USD and 100 at 10 USD a million
     driver.settle(first["lease"], 5000, 100, cached=4000)
     reply = driver.lease([10**6])
@@ -123,7 +149,7 @@ def test_no_order_of_events_spends_more_than_the_bounds_are_wrong_by(spark, budg
             prompt, answer = sum(int(size * ratio) for size, _, ratio in sent), sum(a for _, a, _ in sent)
             seen = max(int(size * ratio) / size for size, _, ratio in sent)
             highest = max(highest, seen)
-            driver.settle(lease, prompt, answer, per_byte=seen)
+            driver.settle(lease, prompt, answer, per_byte=seen, least=min(size for size, _, _ in sent))
             spent += prompt + answer
     assert spent <= budget + wrong + 1
 
