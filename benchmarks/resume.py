@@ -1,12 +1,12 @@
 """What a rerun pays again after `kill -9` of the driver, and what looking answers up adds to a scan.
 
-Part one answers a table through an endpoint that counts, kills the driver with its Python workers at half of the
-answers, and runs the query again: `asked again` are the questions that the endpoint had answered before and was asked
-once more. The rival is the same without the cache.
+Part one answers a table through an endpoint that counts, kills the driver with its Python workers at half of
+the answers, and runs the query again: `asked again` are the questions that the endpoint had answered before
+and was asked once more. The rival is the same without the cache.
 
-Part two fills the cache of one call with keys of real text, and scans a table of as many rows: alone, with a look-up
-that always finds, and with one that never does. Rows are neither moved nor asked, so that the difference is the
-look-up: hashing the fields, loading the stored answers, probing.
+Part two fills the cache of one call with keys of real text, and scans a table of as many rows: alone, with a
+look-up that always finds, and with one that never does. Rows are neither moved nor asked, so that the
+difference is the look-up: hashing the fields, loading the stored answers, probing.
 """
 
 from __future__ import annotations
@@ -60,7 +60,11 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the result here")
     parser.add_argument("--rows", type=int, default=20_000, help="rows of part one (default 20000)")
     parser.add_argument(
-        "--keys", type=int, nargs="*", default=[100_000, 1_000_000, 10_000_000], help="stored keys of part two"
+        "--keys",
+        type=int,
+        nargs="*",
+        default=[100_000, 1_000_000, 10_000_000],
+        help="stored keys of part two",
     )
     parser.add_argument("--text", type=Path, help="Parquet file with real text for part two")
     parser.add_argument("--column", default="text", help="its column of text")
@@ -70,8 +74,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     gates: dict[str, dict[str, Any]] = {}
     if options.rows:
-        for cache in (True, False):
-            rows.append(killed(options.rows, cache=cache))
+        rows = [killed(options.rows, cache=cache) for cache in (True, False)]
         gates["finished rows asked again after kill -9"] = harness.gate(
             rows[0]["asked again share"], MOST_ASKED_AGAIN, at_least=False
         )
@@ -218,7 +221,12 @@ def write_table(table: Path, options: argparse.Namespace, n_rows: int) -> float:
     for begin in range(0, n_rows, PIECE_ROWS):
         piece = [f"{i} {texts[i % len(texts)]}" for i in range(begin, min(n_rows, begin + PIECE_ROWS))]
         chars += sum(map(len, piece))
-        pq.write_table(pa.table({"text": piece}), table / f"{begin:09d}.parquet", use_dictionary=False, compression="zstd")
+        pq.write_table(
+            pa.table({"text": piece}),
+            table / f"{begin:09d}.parquet",
+            use_dictionary=False,
+            compression="zstd",
+        )
     return chars / n_rows
 
 
@@ -229,7 +237,7 @@ def fill(spark: Any, cache: Path, table: Path, salt: str) -> None:
     spark.sql("SELECT llm('p', text) a FROM (SELECT text FROM t LIMIT 1)").collect()
     (real,) = cache.glob("call=*/part-*.parquet")
     row = pq.read_table(real)
-    keys = {key(text) for text in pq.read_table(sorted(table.glob("*"))[0])[0].to_pylist()}
+    keys = {key(text) for text in pq.read_table(min(table.glob("*")))[0].to_pylist()}
     assert (row["key_high"][0].as_py(), row["key_low"][0].as_py()) in keys, "the key is made in another way"
     if salt:
         real.unlink()
@@ -239,7 +247,9 @@ def fill(spark: Any, cache: Path, table: Path, salt: str) -> None:
         columns["key_high"] = pa.array([k[0] for k in found], pa.int64())
         columns["key_low"] = pa.array([k[1] for k in found], pa.int64())
         columns["answer"] = pa.array([f"fake:{k[0] & 0xFFFFFFFF:08x}" for k in found])
-        columns["created_at"] = pa.array([row["created_at"][0].as_py()] * len(found), row.schema.field("created_at").type)
+        columns["created_at"] = pa.array(
+            [row["created_at"][0].as_py()] * len(found), row.schema.field("created_at").type
+        )
         pq.write_table(pa.table(columns), real.with_name(f"part-{uuid.uuid4()}.parquet"))
 
 
