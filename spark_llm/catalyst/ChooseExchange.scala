@@ -24,7 +24,7 @@ object ChooseExchange {
   /** The reason of a call whose rows are all read by one task. */
   val FewRows = "few rows for one engine: one task orders them together"
 
-  /** Rows that a worker orders in one window keep their groups whole in one task, and one task keeps one engine busy. */
+  /** Rows that a worker orders in one window keep their groups whole in one task; one task keeps one engine busy. */
   def oneTask(rows: Double, engines: Engines): Boolean =
     engines.count == 1 && rows <= LLMConf.windowRows && LLMConf.exchangePartitions.isEmpty
 

@@ -261,5 +261,6 @@ object LLMEvalPartition {
   private def replySchema(value: DataType): StructType = new StructType()
     .add("value", value).add("condition", StringType).add("message", StringType).add("requests", IntegerType)
     .add("prompt_tokens", LongType).add("cached_prompt_tokens", LongType).add("generated_tokens", LongType)
-    .add("engine_wait_ms", LongType).add("retries", IntegerType).add("profile", StringType).add("prompt_hash", StringType)
+    .add("engine_wait_ms", LongType).add("retries", IntegerType).add("profile", StringType)
+    .add("prompt_hash", StringType)
 }

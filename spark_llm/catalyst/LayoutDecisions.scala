@@ -26,7 +26,8 @@ object LayoutDecisions {
     val choice = layout.exchange
     if (choice.keys.isEmpty) Decision.refused(Exchange, choice.reason)
     else {
-      val by = s"by ${choice.keys.mkString("[", ", ", "]")} into ${choice.partitions} ${if (choice.partitions == 1) "partition" else "partitions"}"
+      val parts = if (choice.partitions == 1) "1 partition" else s"${choice.partitions} partitions"
+      val by = s"by ${choice.keys.mkString("[", ", ", "]")} into $parts"
       Decision.applied(Exchange, if (choice.reason.isEmpty) by else s"$by (${choice.reason})")
     }
   }

@@ -43,7 +43,8 @@ case class MeasureFieldOrder(session: SparkSession) extends Rule[LogicalPlan] {
       }
     val keys = LayoutKeys(call, order.positions, found.estimates)
     val engines = Engines.of(session.sparkContext, EngineKind.of(LLMConf.userSet(SQLConf.get)))
-    below(e.child).pending.fold(gathered(e.copy(layout = layout.copy(order = order)), found.rows, engines)) { exchange =>
+    val settledHere = e.copy(layout = layout.copy(order = order))
+    below(e.child).pending.fold(gathered(settledHere, found.rows, engines)) { exchange =>
       val choice = ChooseExchange.byLeadingFields(LayoutKeys.fields(keys), found.rows, engines, None)
       val by = choice.leading.fold(keys)(keys.take)
       val settled = choice.leading.map(_ =>
@@ -57,7 +58,8 @@ case class MeasureFieldOrder(session: SparkSession) extends Rule[LogicalPlan] {
 
   /** Tasks that share an engine would each compute the prefixes of the same few rows: one of them reads them all. */
   private def gathered(e: LLMEval, rows: Double, engines: Engines): LLMEval =
-    if (ChooseExchange.oneTask(rows, engines) && e.layout.exchange.partitions > 1) gather(e).asInstanceOf[LLMEval] else e
+    if (!ChooseExchange.oneTask(rows, engines) || e.layout.exchange.partitions < 2) e
+    else gather(e).asInstanceOf[LLMEval]
 
   /** The calls of a chain have one exchange, so they are gathered together. */
   private def gather(plan: LogicalPlan): LogicalPlan = plan match {

@@ -86,7 +86,8 @@ object PredicateHistory {
     /** The calls below a filter whose rows all reach it, topmost first. */
     private def evaluated(plan: SparkPlan): Seq[LLMEvalExec] = plan match {
       case e: LLMEvalExec => e +: evaluated(e.child)
-      case _: ProjectExec | _: SortExec | _: ShuffleExchangeLike | _: AQEShuffleReadExec | _: LLMProbeExec | _: LookUpAnswersExec |
+      case _: ProjectExec | _: SortExec | _: ShuffleExchangeLike | _: AQEShuffleReadExec | _: LLMProbeExec |
+          _: LookUpAnswersExec |
           _: WholeStageCodegenExec | _: InputAdapter =>
         evaluated(plan.children.head)
       case stage: ShuffleQueryStageExec => evaluated(stage.plan)
