@@ -121,7 +121,7 @@ case class LLMEvalExec(
       outcome = new Outcome(
         call.options.onError == LLMOptions.Struct, Option.when(call.options.provenance)(ModelIdentity.of(values))),
       resultId = result.exprId.id,
-      batchRows = LLMConf.batchRows(values),
+      batchRows = LLMConf.batchRows(values, kept = cache.isDefined),
       batchBytes = LLMConf.batchBytes(values),
       timeZone = zone,
       largeVarTypes = conf.arrowUseLargeVarTypes,

@@ -49,6 +49,9 @@ if TYPE_CHECKING:
 # Requests handed to the client together: enough to cost little each, few enough to keep the engine busy while
 # the oldest are waited for.
 MOST_SLICE: Final = 256
+# Answers are kept for a rerun when their slice and their batch are whole (the JVM's batches have as many rows
+# then): a killed driver loses little more than what was not answered.
+MOST_KEPT_SLICE: Final = 32
 
 
 class Slice(NamedTuple):
@@ -90,6 +93,7 @@ class Flow:
         self._most_rows = conf.integer("spark.llm.planner.windowRows")
         self._most_bytes = conf.integer("spark.llm.planner.windowBytes")
         self._most_in_flight = conf.integer("spark.llm.maxInFlightRows")
+        self._most_slice = MOST_KEPT_SLICE if conf.flag("spark.llm.cache.enabled") else MOST_SLICE
         self._priority = GroupPriority(self._most_in_flight, now_us)
         # The first answers, and those that a LIMIT needs, come after one batch; then windows double.
         self._target_rows = 1
@@ -180,7 +184,7 @@ class Flow:
             self._gate.close()
 
     def _send(self) -> None:
-        most = min(MOST_SLICE, max(1, self._most_in_flight // 4))
+        most = min(self._most_slice, max(1, self._most_in_flight // 4))
         while self._unsent:
             count = min(most, len(self._unsent))
             if self._in_flight + count > self._most_in_flight:
