@@ -212,22 +212,18 @@ ENTRIES: Final[tuple[Entry, ...]] = (
     ),
     _entry(
         "cache.enabled", "boolean", "false",
-        "Keep answers in files while a query runs, and look them up in later ones: a rerun asks only what is missing.",
+        "Keep answers in files while a query runs, and look them up in later ones: a rerun asks only what "
+        "is missing.",
     ),
     _entry(
         "cache.dir", "string", None,
-        "Folder of the stored answers, as Spark writes paths; unset: spark_llm_cache in spark.sql.warehouse.dir.",
+        "Folder of the stored answers, as Spark writes paths; unset: spark_llm_cache in "
+        "spark.sql.warehouse.dir.",
     ),
     _entry(
         "cache.ttl", "duration", None,
         "Stored answers that are older are asked again; unset: they stay good.",
         low=0,
-    ),
-    _entry(
-        "cache.maxSize", "bytes", None,
-        "Size of the folder of stored answers, in bytes or with a unit, above which the oldest files are deleted when "
-        "a query ends; unset: no limit.",
-        low=1,
     ),
     _entry(
         "cache.flushInterval", "duration", "2s",
@@ -236,8 +232,9 @@ ENTRIES: Final[tuple[Entry, ...]] = (
     ),
     _entry(
         "cache.broadcastMaxSize", "bytes", None,
-        "Stored answers of a call, as large as their files, up to which they are sent to every executor for the "
-        "look-up; above, Spark joins them. Unset: a tenth of the smaller of driver's and executors' memory.",
+        "Stored answers of a call, as large as their files, up to which they are sent to every executor "
+        "for the look-up; above, Spark joins them. Unset: a tenth of the smaller of driver's and executors' "
+        "memory.",
         low=1,
     ),
     _entry(

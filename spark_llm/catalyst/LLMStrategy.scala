@@ -8,7 +8,8 @@ import org.apache.spark.sql.execution.exchange.{REPARTITION_BY_NUM, ShuffleExcha
 import org.apache.spark.sql.internal.SQLConf
 
 /**
- * LLMEval -> LLMEvalExec, LookUpAnswers -> a broadcast join, LLMExchange -> a hash shuffle, LLMProbe -> LLMProbeExec, SharedAnswers -> a shuffle. Asked
+ * LLMEval -> LLMEvalExec, LookUpAnswers -> a broadcast join,
+ * LLMExchange -> a hash shuffle, LLMProbe -> LLMProbeExec, SharedAnswers -> a shuffle. Asked
  * before Spark's own strategies, so a call that no rule could place ends here.
  */
 object LLMStrategy extends SparkStrategy {

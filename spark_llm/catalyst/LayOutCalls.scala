@@ -27,7 +27,8 @@ case class LayOutCalls(session: SparkSession) {
   private def visit(plan: LogicalPlan, limited: Boolean): LogicalPlan = plan match {
     case e: LLMEval if !e.layout.decided => place(e.copy(child = visit(e.child, limited)), limited)
     case _: GlobalLimit | _: LocalLimit => plan.mapChildren(visit(_, limited = true))
-    case _: LLMEval | _: LookUpAnswers | _: Project | _: Filter | _: Generate | _: SubqueryAlias | _: Join | _: Union | _: Offset =>
+    case _: LLMEval | _: LookUpAnswers | _: Project | _: Filter | _: Generate | _: SubqueryAlias | _: Join | _: Union |
+        _: Offset =>
       plan.mapChildren(visit(_, limited))
     case other => other.mapChildren(visit(_, limited = false)) // reads all rows before it gives the first
   }

@@ -86,8 +86,8 @@ object PredicateHistory {
     /** The calls below a filter whose rows all reach it, topmost first. */
     private def evaluated(plan: SparkPlan): Seq[LLMEvalExec] = plan match {
       case e: LLMEvalExec => e +: evaluated(e.child)
-      case _: ProjectExec | _: SortExec | _: ShuffleExchangeLike | _: AQEShuffleReadExec | _: LLMProbeExec | _: LookUpAnswersExec |
-          _: WholeStageCodegenExec | _: InputAdapter =>
+      case _: ProjectExec | _: SortExec | _: ShuffleExchangeLike | _: AQEShuffleReadExec | _: LLMProbeExec |
+          _: LookUpAnswersExec | _: WholeStageCodegenExec | _: InputAdapter =>
         evaluated(plan.children.head)
       case stage: ShuffleQueryStageExec => evaluated(stage.plan)
       case _ => Nil

@@ -32,8 +32,9 @@ object RowEstimates extends PredicateHelper {
         val known = parts.flatten.map(_.statistics)
         Option.when(known.size == parts.size)(Rows(
           Statistics(known.map(_.sizeInBytes).sum, known.map(_.rowCount).reduce(sum)), parts.flatten.flatMap(_.shares)))
-      case _: LLMEval | _: LookUpAnswers | _: LLMExchange | _: LLMProbe | _: SharedAnswers | _: Sort | _: SubqueryAlias | _: Window |
-          _: RepartitionOperation | _: RebalancePartitions | _: GlobalLimit | _: LocalLimit =>
+      case _: LLMEval | _: LookUpAnswers | _: LLMExchange | _: LLMProbe | _: SharedAnswers | _: Sort |
+          _: SubqueryAlias | _: Window | _: RepartitionOperation | _: RebalancePartitions | _: GlobalLimit |
+          _: LocalLimit =>
         apply(plan.children.head)
       case _ => None
     }

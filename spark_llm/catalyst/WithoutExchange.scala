@@ -22,8 +22,8 @@ object WithoutExchange {
   private def ordered(plan: LogicalPlan): Boolean = plan match {
     case _: Sort => true
     case _: LLMExchange => false
-    case _: Project | _: Filter | _: LLMEval | _: LLMProbe | _: LookUpAnswers | _: SubqueryAlias | _: Generate | _: GlobalLimit |
-        _: LocalLimit | _: Offset =>
+    case _: Project | _: Filter | _: LLMEval | _: LLMProbe | _: LookUpAnswers | _: SubqueryAlias | _: Generate |
+        _: GlobalLimit | _: LocalLimit | _: Offset =>
       ordered(plan.children.head)
     case _ => false
   }
