@@ -59,6 +59,7 @@ def main() -> None:
     )
     parser.add_argument("--json", type=Path, help="write the result here")
     parser.add_argument("--rows", type=int, default=20_000, help="rows of part one (default 20000)")
+    parser.add_argument("--conf", nargs="*", default=[], metavar="KEY=VALUE", help="settings of part one")
     parser.add_argument(
         "--keys",
         type=int,
@@ -74,7 +75,8 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     gates: dict[str, dict[str, Any]] = {}
     if options.rows:
-        rows = [killed(options.rows, cache=cache) for cache in (True, False)]
+        more = dict(entry.split("=", 1) for entry in options.conf)
+        rows = [killed(options.rows, more, cache=cache) for cache in (True, False)]
         gates["finished rows asked again after kill -9"] = harness.gate(
             rows[0]["asked again share"], MOST_ASKED_AGAIN, at_least=False
         )
@@ -89,7 +91,7 @@ def main() -> None:
     harness.report(rows, gates, options.json)
 
 
-def killed(n_rows: int, *, cache: bool) -> dict[str, Any]:
+def killed(n_rows: int, more: dict[str, str], *, cache: bool) -> dict[str, Any]:
     """One run killed at half of its answers, and one to the end."""
     from spark_llm import session_conf
     from spark_llm.engine.fake import FakeEngine
@@ -121,7 +123,7 @@ def killed(n_rows: int, *, cache: bool) -> dict[str, Any]:
             "spark.llm.engine.kind": "openai", "spark.llm.model": "fake",
             "spark.llm.engine.endpoint": f"http://127.0.0.1:{server.server_port}/v1",
             "spark.llm.cache.enabled": str(cache).lower(), "spark.llm.cache.dir": f"{folder}/cache",
-            "spark.sql.warehouse.dir": f"{folder}/warehouse",
+            "spark.sql.warehouse.dir": f"{folder}/warehouse", **more,
         }  # fmt: skip
         first = start(conf, n_rows)
         began = time.monotonic()

@@ -276,13 +276,6 @@ ENTRIES: Final[tuple[Entry, ...]] = (
         low=0,
     ),
     _entry(
-        "cache.maxSize", "bytes", None,
-        "Size of the folder of stored answers, in bytes or with a unit, above which the oldest files are "
-        "deleted when "
-        "a query ends; unset: no limit.",
-        low=1,
-    ),
-    _entry(
         "cache.flushInterval", "duration", "2s",
         "How long an answer may wait until it is in a file that a later run finds.",
         low=0.1,

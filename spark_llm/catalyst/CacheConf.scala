@@ -13,7 +13,6 @@ object CacheConf {
   val LogPrompts = "spark.llm.logPrompts.enabled"
   private val Dir = "spark.llm.cache.dir"
   private val Ttl = "spark.llm.cache.ttl"
-  private val MaxSize = "spark.llm.cache.maxSize"
   private val BroadcastMaxSize = "spark.llm.cache.broadcastMaxSize"
   private val FlushInterval = "spark.llm.cache.flushInterval"
   private val DefaultFolder = "spark_llm_cache"
@@ -29,8 +28,6 @@ object CacheConf {
   def ttlMs: Option[Long] = LLMConf.session(Ttl).map(milliseconds(Ttl, _))
 
   def flushMs: Long = milliseconds(FlushInterval, LLMConf.session(FlushInterval).get)
-
-  def maxBytes: Option[Long] = bytes(MaxSize)
 
   def broadcastMaxBytes: Option[Long] = bytes(BroadcastMaxSize)
 
