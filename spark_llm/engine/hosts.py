@@ -22,9 +22,9 @@ def check_host(url: str, allowed: str | None) -> None:
         return
     import httpx
 
-    # Read by who will connect: two readers may see two hosts in one odd URL.
+    # Read by who will connect; two readers may see two hosts in a URL with a backslash, which is none.
     try:
-        host = httpx.URL(url).host.lower().rstrip(".")
+        host = "" if "\\" in url else httpx.URL(url).host.lower().rstrip(".")
     except httpx.InvalidURL:
         host = ""
     patterns = [each.strip().lower().rstrip(".") for each in allowed.split(",") if each.strip()]

@@ -74,6 +74,7 @@ def test_columns_are_those_of_the_contract():
         "engine_wait_ms": pa.int64(),
         "retries": pa.int32(),
         "profile": pa.string(),
+        "prompt_hash": pa.string(),
     }
     assert dict(zip(result.schema.names, result.schema.types, strict=True)) == expected
     assert row_type.names == list(expected)
