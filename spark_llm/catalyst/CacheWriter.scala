@@ -42,13 +42,16 @@ object CacheTarget {
 
 /**
  * Writes the answers of one task while it runs. A file is closed and gets its name when its first answer has waited
- * for flushMs, or for a hundredth of the time that the task has run: a task that dies young must not lose most of what
- * it paid for. What cannot be written (a full disk) is told once; the query goes on.
+ * for flushMs, or when it holds a hundredth of the task's answers, but at least 64, since closing a file costs some
+ * milliseconds: a task that dies young must not lose most of what it paid for. What cannot be written (a full disk) is
+ * told once; the query goes on.
  */
 class CacheWriter(target: CacheTarget, context: TaskContext) extends Logging {
   import CacheWriter._
 
-  private class Open(val hidden: Path, val path: Path, val writer: OutputWriter, val sinceNs: Long)
+  private class Open(val hidden: Path, val path: Path, val writer: OutputWriter, val sinceNs: Long) {
+    var rows = 0
+  }
 
   private val folder = new Path(target.cache.folder)
   private val fs = folder.getFileSystem(target.conf.value)
@@ -56,7 +59,7 @@ class CacheWriter(target: CacheTarget, context: TaskContext) extends Logging {
   private val model = UTF8String.fromString(fingerprint.model.model)
   private val revision = UTF8String.fromString(fingerprint.model.revision)
   private val instructionHash = UTF8String.fromString(fingerprint.instructionHash)
-  private val startNs = System.nanoTime()
+  private var written = 0L
   private var open: Option[Open] = None
   private var broken = false
   // the task may wait for a slow answer for long, and what it has must not wait with it
@@ -78,13 +81,15 @@ class CacheWriter(target: CacheTarget, context: TaskContext) extends Logging {
       file.writer.write(InternalRow(
         digest.high, digest.low, answer, model, revision, instructionHash, instruction, fields, promptTokens,
         generatedTokens, System.currentTimeMillis() * 1000L))
+      file.rows += 1
+      written += 1
+      if (file.rows >= math.max(LeastRows, written / Parts)) finish()
     }
   }
 
   private def flushIfDue(): Unit = synchronized {
     val now = System.nanoTime()
-    val waitNs = math.min(target.flushMs * 1000000L, math.max(TickMs * 1000000L, (now - startNs) / 100))
-    if (open.exists(now - _.sinceNs >= waitNs)) attempt(finish())
+    if (open.exists(now - _.sinceNs >= target.flushMs * 1000000L)) attempt(finish())
   }
 
   private def close(): Unit = synchronized {
@@ -121,5 +126,7 @@ class CacheWriter(target: CacheTarget, context: TaskContext) extends Logging {
 
 object CacheWriter {
   private val TickMs = 100L
+  private val LeastRows = 64
+  private val Parts = 100
   private lazy val clock = ThreadUtils.newDaemonSingleThreadScheduledExecutor("spark-llm-cache")
 }
