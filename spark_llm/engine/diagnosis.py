@@ -14,7 +14,7 @@ USAGE_ERROR = 2
 _TOO_MUCH = re.compile(
     r"OutOfMemoryError|CUDA out of memory|less than desired GPU memory utilization|"
     r"DefaultCPUAllocator: (?:can't|not enough)|Cannot allocate memory|"
-    r"is less than requested memory for kv|MemoryError"
+    r"is less than requested memory for kv"
 )
 _NO_MEMORY = re.compile(
     rf"{_TOO_MUCH.pattern}|No available memory for the cache blocks|"
