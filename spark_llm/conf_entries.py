@@ -165,7 +165,8 @@ ENTRIES: Final[tuple[Entry, ...]] = (
         "inFlight", "string", "auto",
         "How rows with a common prefix are sent. shared: one after the other, as the engine shares what it "
         "is still computing; leader: one of them well ahead of the others; interleave: many groups in "
-        "turns; auto: shared for the executor's own engine, interleave for endpoints.",
+        "turns; auto: shared for the executor's own engine, and with spark.llm.cache.enabled, else "
+        "interleave.",
         allowed=("auto", "shared", "leader", "interleave"),
     ),
     _entry(
