@@ -133,22 +133,16 @@ class WindowPlanner:
             columns.insert(0, pa.array([question.instruction for question in questions], pa.string()))
             names, first = [column, *names], [column, *first]
         fields = names[extra:]
-        try:
-            order = solve(
-                pa.table(columns, names=names),
-                policy=self._policy,
-                sets=[[fields[place] for place in group] for group in self._layout.any_order],
-                first=first,
-                last=[fields[place] for place in self._layout.last],
-                instruction_tokens=(self._system_chars + len(self._call.instruction or ""))
-                // _CHARS_PER_TOKEN,
-                block_tokens=block_tokens,
-                null_is_left_out=True,
-            )
-        except ValueError as error:
-            # A plan is worth tokens, never the task.
-            _LOG.warning("rows are sorted without the solver, which failed: %s", error)
-            return sorted_by(questions, self._layout.field_order)
+        order = solve(
+            pa.table(columns, names=names),
+            policy=self._policy,
+            sets=[[fields[place] for place in group] for group in self._layout.any_order],
+            first=first,
+            last=[fields[place] for place in self._layout.last],
+            instruction_tokens=(self._system_chars + len(self._call.instruction or "")) // _CHARS_PER_TOKEN,
+            block_tokens=block_tokens,
+            null_is_left_out=True,
+        )
         if order.reason:
             return None
         orders = [tuple(p - extra for p in each if p >= extra) for each in np.asarray(order.orders).tolist()]

@@ -188,6 +188,20 @@ def test_null_fields_that_prompts_leave_out_cost_nothing():
     assert order_table(table, null_is_left_out=True).prompt_tokens < order_table(table).prompt_tokens
 
 
+@pytest.mark.parametrize("policy", ["default", "thorough", "tree", "ggr", "fixed"])
+def test_a_field_that_repeats_only_nulls_left_out_is_no_reason_to_split(policy):
+    table = pa.table(
+        {
+            "city": [None, None, "a", "b", None],
+            "kind": [None, "c", None, None, "a"],
+            "text": ["b", None, None, None, "a"],
+        }
+    )
+    order = order_table(table, policy=policy, sets=[["kind", "text"]], null_is_left_out=True)
+    assert sorted(order.row_indices.tolist()) == [0, 1, 2, 3, 4]
+    assert all(sorted(each) == [0, 1, 2] for each in order.orders.tolist())
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
