@@ -32,8 +32,18 @@ def parse_budget(text: str) -> Budget:
     Raises:
         ValueError: no amount over 0 with one of the units; a number alone says too little.
     """
+    number, written = split_budget(text)
+    unit, factor = _UNITS[written.lower()]
+    return Budget(number * factor, unit)
+
+
+def split_budget(text: str) -> tuple[float, str]:
+    """Returns the number and the unit as they are written: 5.0 and ``Mtok``.
+
+    Raises:
+        ValueError: see `parse_budget`.
+    """
     match = _FORM.fullmatch(text.strip())
     if match is None or match[2].lower() not in _UNITS or float(match[1]) == 0:
         raise ValueError(text)
-    unit, factor = _UNITS[match[2].lower()]
-    return Budget(float(match[1]) * factor, unit)
+    return float(match[1]), match[2]

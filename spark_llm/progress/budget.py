@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
+
+from spark_llm.budget_conf import parse_budget, split_budget
 
 if TYPE_CHECKING:
     from spark_llm.progress.model import QueryState
 
-_AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kMG]?)(tok|usd|ms|min|s|m|h)", re.IGNORECASE)
-_SCALES = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
-
 
 def spent(query: QueryState) -> str | None:
     """Returns ``0.8/5.0 Mtok``, ``1.20/20.00 usd`` or ``4/30 min``; None without a budget."""
-    found = _AMOUNT.fullmatch(query.conf.get("spark.llm.budget", "").strip())
-    if found is None:
+    text = query.conf.get("spark.llm.budget", "")
+    try:
+        number, written = split_budget(text)
+    except ValueError:
         return None
-    amount, scale, unit = float(found[1]), found[2], found[3].lower()
-    if unit == "tok":
-        used = (query.prompt_tokens + query.generated_tokens) / _SCALES[scale.lower()]
-        return f"{used:.1f}/{amount:.1f} {scale}tok" if scale else f"{used:,.0f}/{amount:,.0f} tok"
-    if unit == "usd":
-        return f"{_usd(query):.2f}/{amount * _SCALES[scale.lower()]:.2f} usd"
-    # "m" before "in" or alone is minutes, not a scale
-    seconds = _SECONDS.get((scale + unit).lower(), _SECONDS.get(unit, 1.0))
-    return f"{query.elapsed_s / seconds:.0f}/{amount:g} {(scale + unit).lower()}"
+    budget = parse_budget(text)
+    each = budget.amount / number
+    if budget.unit == "tok":
+        used = query.prompt_tokens + query.generated_tokens
+        return f"{used / each:.1f}/{number:.1f} {written}" if each > 1 else f"{used:,.0f}/{number:,.0f} tok"
+    if budget.unit == "usd":
+        return f"{_usd(query):.2f}/{number:.2f} usd"
+    return f"{query.elapsed_s / each:.0f}/{number:g} {written.lower()}"
 
 
 def _usd(query: QueryState) -> float:

@@ -1,38 +1,16 @@
 import re
-from html.parser import HTMLParser
 
 import pyarrow as pa
 import pytest
+from page_reader import PageReader
 
 from spark_llm.analyze.icicle import fitted, wrapped
 from spark_llm.analyze.markup import el, page
 from spark_llm.analyze.numbers import percent, short
 
 
-class Reader(HTMLParser):
-    """Tags and texts of a page, and whether every tag is closed in order."""
-
-    VOID = frozenset({"meta", "link", "br"})
-
-    def __init__(self):
-        super().__init__()
-        self.open, self.tags, self.texts, self.attributes = [], set(), [], []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.add(tag)
-        self.attributes += attrs
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.texts.append(data)
-
-
 def read(path):
-    reader = Reader()
+    reader = PageReader()
     reader.feed(path.read_text(encoding="utf-8"))
     reader.close()
     assert reader.open == []
@@ -48,7 +26,7 @@ def test_values_never_become_markup(analyze, tmp_path):
     )
     assert analyze(table, "--html", tmp_path / "r.html", "--instruction", EVIL)[0] == 0
     reader = read(tmp_path / "r.html")
-    assert not reader.tags & {"script", "img", "iframe", "link", "a", "object"}
+    assert not set(reader.tags) & {"script", "img", "iframe", "link", "a", "object"}
     text = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert "\x00" not in text
     assert "<script" not in text

@@ -1,9 +1,9 @@
 """The page: nothing from outside, nothing unescaped, every picture with its figures, and what it says."""
 
 import json
-from html.parser import HTMLParser
 
 import pytest
+from page_reader import PageReader
 from report_helpers import EVIL, call, run, whole_run
 
 from spark_llm.cli import main
@@ -12,31 +12,9 @@ from spark_llm.report.html import html_report
 from spark_llm.report.read import parse_run
 
 
-class Reader(HTMLParser):
-    """Tags, attributes and texts; every tag must be closed in order."""
-
-    VOID = frozenset({"meta"})
-
-    def __init__(self):
-        super().__init__()
-        self.open, self.tags, self.texts, self.attributes = [], [], [], []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += attrs
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.texts.append(data)
-
-
 def read(data):
     text = html_report(parse_run(data))
-    reader = Reader()
+    reader = PageReader()
     reader.feed(text)
     reader.close()
     assert reader.open == []
