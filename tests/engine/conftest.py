@@ -40,9 +40,24 @@ def rows():
 
 
 @pytest.fixture
-def scripted_server():
-    """An HTTP server that plays a list of (status, headers, body) and keeps the requests it got."""
+def in_thread():
+    """Serves a server in a thread until the test ends."""
     started = []
+
+    def start(server):
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def scripted_server(in_thread):
+    """An HTTP server that plays a list of (status, headers, body) and keeps the requests it got."""
 
     def start(script):
         class Handler(BaseHTTPRequestHandler):
@@ -73,14 +88,9 @@ def scripted_server():
         server.handle_error = lambda *_: None
         server.seen, server.lock = [], threading.Lock()
         server.url = f"http://127.0.0.1:{server.server_port}/v1"
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        started.append(server)
-        return server
+        return in_thread(server)
 
-    yield start
-    for server in started:
-        server.shutdown()
-        server.server_close()
+    return start
 
 
 class SupervisorUnderTest:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import ssl
 import subprocess
-import threading
 
 import pytest
 
@@ -21,23 +20,17 @@ PASSING = [name for name in FAULTS if name not in {"ok", "slow", "400", "error-2
 
 
 @pytest.fixture
-def serve():
+def serve(in_thread):
     """Starts a server with faults; `ask(server, requests, sampling, **limits)` asks it."""
-    started = []
 
     def start(slow_s=0.0, tls=None, **faults):
         server = FaultyServer(FakeEngine(), Faults(**faults), slow_s)
         server.handle_error = lambda *_: None
         if tls is not None:
             server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        started.append(server)
-        return server
+        return in_thread(server)
 
-    yield start
-    for server in started:
-        server.shutdown()
-        server.server_close()
+    return start
 
 
 @pytest.fixture

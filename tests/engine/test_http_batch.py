@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from concurrent.futures import CancelledError
 
 import pytest
@@ -17,19 +16,11 @@ from spark_llm.errors import SparkLLMError
 
 
 @pytest.fixture
-def serve(tmp_path):
-    started = []
-
+def serve(tmp_path, in_thread):
     def start(engine=None, delay_s=0.0):
-        server = FakeServer(engine or FakeEngine(), uds=tmp_path / "s", delay_s=delay_s)
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        started.append(server)
-        return server
+        return in_thread(FakeServer(engine or FakeEngine(), uds=tmp_path / "s", delay_s=delay_s))
 
-    yield start
-    for server in started:
-        server.shutdown()
-        server.server_close()
+    return start
 
 
 @pytest.fixture
