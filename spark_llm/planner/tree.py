@@ -55,7 +55,7 @@ def solve_tree(
     stack = np.empty((count + groups + 2, 6), np.int64)
     ids_moved, rows_moved = np.empty_like(ids), np.empty_like(rows)
     path, open_fields = np.empty(fields + 1, np.int16), np.empty(fields, np.bool_)
-    dead_level = np.full(fields, NEVER, np.int64)  # the level at which a field was found to share nothing
+    dead_level = np.full(fields, NEVER, np.int64)  # the level at which a field was found unique in its group
     gains, repeats = np.empty(fields, np.float64), np.empty(fields, np.int64)
     depth = 0
     for group in range(groups - 1, -1, -1):
@@ -81,10 +81,9 @@ def solve_tree(
                         path[placed] = field
                         placed += 1
                         open_fields[field] = False
-                    elif gains[field] > 0.0:
+                    elif repeats[field] > 0:
                         useful += 1
                     else:
-                        # repeats nothing, or only cells that the prompt leaves out
                         dead_level[field] = level
         if useful == 0:
             if beside >= 0 and open_fields[beside]:
@@ -97,9 +96,9 @@ def solve_tree(
         for field in range(fields):
             if not open_fields[field] or dead_level[field] != NEVER:
                 gains[field] = -1.0
-        if candidates == 1 or useful == 1 or high - low <= small:
-            chosen = int(np.argmax(gains))
-        else:
+        chosen = int(np.argmax(gains))
+        # A gain of 0: what repeats is left out of the prompt, and there is nothing to try for.
+        if candidates > 1 and useful > 1 and high - low > small and gains[chosen] > 0.0:
             chosen = _try(ids, weights, low, high, open_fields, dead_level, gains, candidates, scratch, clock)
         coarser = True
         while coarser:

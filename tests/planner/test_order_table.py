@@ -189,7 +189,7 @@ def test_null_fields_that_prompts_leave_out_cost_nothing():
 
 
 @pytest.mark.parametrize("policy", ["default", "thorough", "tree", "ggr", "fixed"])
-def test_a_field_that_repeats_only_nulls_left_out_is_no_reason_to_split(policy):
+def test_fields_that_repeat_only_nulls_left_out(policy):
     table = pa.table(
         {
             "city": [None, None, "a", "b", None],
