@@ -40,7 +40,7 @@ class VitalsWriter:
         self, path: Path, every_s: float = WRITE_EVERY_S, now_s: Callable[[], float] = time.monotonic
     ) -> None:
         self._path, self._every_s, self._now_s = path, every_s, now_s
-        self._next_s = now_s()
+        self._next_s = now_s() + every_s
 
     @property
     def due(self) -> bool:
