@@ -24,6 +24,7 @@ from spark_llm.engine.vitals import VitalsWriter
 from spark_llm.engine.wire import CALL_ARGUMENT
 from spark_llm.smartspec.choose import policy_of
 from spark_llm.smartspec.drafters.drafts import Drafts
+from spark_llm.smartspec.drafters.forced import ForcedDrafter
 from spark_llm.smartspec.loop import Form, Limits, Speculation, Surroundings
 from spark_llm.smartspec.vitals import SpeculationVitals
 
@@ -49,6 +50,9 @@ class LookUpProposer:
     ) -> list[list[int]]:
         """An empty draft per row."""
         return [[] for _ in sampled_token_ids]
+
+    def load_model(self, target_model: Any) -> None:
+        """There is none to load; the CPU's runner asks."""
 
 
 def settings_of(vllm_config: VllmConfig, technique: str) -> dict[str, Any] | None:
@@ -78,7 +82,10 @@ class SpeculationMixin:
             block_tokens=self.block_size,
         )
         self.speculation = Speculation(
-            policy_of(settings, limits), limits, Drafts() if looks_up else None, time.perf_counter
+            policy_of(settings, limits, looks_up=looks_up),
+            limits,
+            self._drafts() if looks_up else None,
+            time.perf_counter,
         )
         # With one, vLLM pads decodes with no drafts of its own, and its runner drafts as deep as it says.
         self.dynamic_sd_lookup = [self.num_spec_tokens] * (self.max_num_running_reqs + 1)
@@ -86,6 +93,16 @@ class SpeculationMixin:
         self._vitals = SpeculationVitals(VitalsWriter(Path(path)) if path else None)
         self._decoding: list[Request] = []
         self._prefill_tokens = 0
+
+    def _drafts(self) -> Drafts:
+        model = self.vllm_config.model_config
+        ends = model.hf_config.eos_token_id, model.try_get_generation_config().get("eos_token_id")
+        end_ids = {each for end in ends for each in (end if isinstance(end, list) else [end])} - {None}
+        return Drafts(ForcedDrafter(model.get_vocab_size(), self._tokenize), end_ids)
+
+    def _tokenize(self, text: str) -> list[int]:
+        tokenizer = getattr(self.structured_output_manager, "tokenizer", None)
+        return tokenizer.encode(text, add_special_tokens=False) if tokenizer is not None else []
 
     def schedule(self, throttle_prefills: bool = False) -> SchedulerOutput:
         """A step, with the drafts that are worth their time."""
@@ -121,7 +138,7 @@ class SpeculationMixin:
         return super()._free_request(request, delay_free_blocks)
 
     def _propose(self, speculation: Speculation, requests: list[Request]) -> None:
-        forms = [Form(_call_of(request), self._matcher(request)) for request in requests]
+        forms = [Form(_call_of(request), self._grammar(request)) for request in requests]
         lengths = speculation.lengths(requests, self._surroundings(), forms).tolist()
         if speculation.drafts is None:
             for request, length in zip(requests, lengths, strict=True):
@@ -166,7 +183,7 @@ class SpeculationMixin:
             rows += 1
         return Surroundings(tokens, rows, self.kv_cache_manager.block_pool.get_num_free_blocks())
 
-    def _matcher(self, request: Request) -> Any:
+    def _grammar(self, request: Request) -> Any:
         """The grammar of a row, None where it has none, is not ready, or is not in force yet."""
         if not request.use_structured_output:
             return None
