@@ -21,8 +21,8 @@ START: Final = -1
 class _Node:
     """A run of tokens that occurred `count` times.
 
-    Its likeliest next token is `best`, apart from the `others`. Where one run alone went on from here, nothing is
-    built: `path[place:]`, as far as the depth allows, stands for nodes of count 1 (most of free text).
+    Its likeliest next token is `best`, apart from the `others`. Where one run alone went on from here, no
+    node is built: `path[place:]`, as far as the depth allows, stands for nodes of count 1 (as in free text).
     """
 
     __slots__ = ("best", "count", "others", "path", "place", "token")
