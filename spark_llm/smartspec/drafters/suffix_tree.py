@@ -167,7 +167,8 @@ class AnswerTree:
         for place in range(start + 1, end):
             if node.path is not None:
                 # Another run goes on from here now: the one that was alone gets a node for its next token.
-                node.path, node.best = None, self._leaf(node.path, node.place)
+                node.best = self._leaf(node.path, node.place)
+                node.path = None
             best, token = node.best, path[place]
             if best is None:
                 node.path, node.place = path, place
