@@ -147,13 +147,12 @@ def test_every_draft_fits_and_leaves_the_grammar_as_it_was(prompt, answers, sets
 
 
 def test_rates_start_at_the_prior_and_follow_what_came():
-    acceptance, kind = Acceptance(), ("tree", 1)
-    assert acceptance.rate(kind, 0.5) == 0.5
-    acceptance.learn([1, 2, 3], [kind] * 3, [1, 9, 3])
+    acceptance = Acceptance([0.5, 0.9])
+    acceptance.learn([1, 2, 3], [0, 0, 1], [1, 9, 3])
     # One right, one wrong; of the third nothing is known.
-    assert acceptance.rate(kind, 0.5) == pytest.approx((8 * 0.5 + 1) / 10)
-    acceptance.learn([1, 2], [kind] * 2, [1])
-    assert acceptance.rate(kind, 0.5) == pytest.approx((8 * 0.5 + 2) / 11)
+    assert acceptance.rates == pytest.approx([(8 * 0.5 + 1) / 10, 0.9])
+    acceptance.learn([1, 2], [0, 1], [1])
+    assert acceptance.rates == pytest.approx([(8 * 0.5 + 2) / 11, 0.9])
     for _ in range(2_000):
-        acceptance.learn([1], [kind], [2])
-    assert acceptance.rate(kind, 0.5) < 0.01
+        acceptance.learn([1], [0], [2])
+    assert acceptance.rates[0] < 0.01

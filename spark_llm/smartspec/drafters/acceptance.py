@@ -14,28 +14,21 @@ _WINDOW: Final = 400.0
 
 
 class Acceptance:
-    """Rates by kind: a prior that counts as eight outcomes, then a moving average over about 400."""
+    """Rates by kind: a prior that counts as eight outcomes, then a moving average over about 400.
 
-    def __init__(self) -> None:
-        self._rates: dict[tuple[str, int], list[float]] = {}
+    Attributes:
+        rates: shape (kinds,): share of a kind's tokens that were right where all before them were.
+    """
 
-    def rate(self, kind: tuple[str, int], prior: float) -> float:
-        """Share of a kind's tokens that were right where all before them were.
+    def __init__(self, priors: Sequence[float]) -> None:
+        """Starts from rates that are assumed before anything is known, shape (kinds,)."""
+        self.rates = list(priors)
+        self._outcomes = [_PRIOR_WEIGHT] * len(self.rates)
 
-        Args:
-            kind: drafter, and what tells its good drafts from its bad ones.
-            prior: the rate before anything is known.
-        """
-        known = self._rates.get(kind)
-        if known is None:
-            known = self._rates[kind] = [prior, _PRIOR_WEIGHT]
-        return known[0]
-
-    def learn(self, tokens: Iterable[int], kinds: Iterable[tuple[str, int]], came: Sequence[int]) -> None:
-        """Compares a candidate, whose rates were asked for, with what came; no more than that is known."""
+    def learn(self, tokens: Iterable[int], kinds: Iterable[int], came: Sequence[int]) -> None:
+        """Compares a candidate with what came; of what lies behind a wrong token nothing is known."""
         for token, kind, right in zip(tokens, kinds, came, strict=False):
-            known = self._rates[kind]
-            known[1] = min(known[1] + 1, _WINDOW)
-            known[0] += ((token == right) - known[0]) / known[1]
+            outcomes = self._outcomes[kind] = min(self._outcomes[kind] + 1, _WINDOW)
+            self.rates[kind] += ((token == right) - self.rates[kind]) / outcomes
             if token != right:
                 return

@@ -18,10 +18,17 @@ from spark_llm.smartspec.drafters.ngram import NgramDrafter
 from spark_llm.smartspec.drafters.suffix_tree import AnswerTree
 
 Source = Literal["forced", "jump", "tree", "ngram"]
-Kind = tuple[str, int]
-
-_NGRAM_PRIORS: Final = (0.0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.8, 0.8, 0.8)
-_JUMP_PRIOR: Final = 0.9
+# Kinds of draft tokens, each with a learned rate: the tree's by its own estimate in eighths, n-grams by the
+# length of the match, which each right token makes longer.
+_TREE: Final = 0
+_NGRAM: Final = 9
+_LONGEST: Final = 8
+_JUMP: Final = _NGRAM + _LONGEST + 1
+_PRIORS: Final = (
+    *(0.06, 0.19, 0.31, 0.44, 0.56, 0.69, 0.81, 0.94, 0.95),
+    *(0.0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.8, 0.8, 0.8),
+    0.9,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +56,8 @@ class Draft:
 class _Candidate:
     source: Source
     tokens: list[int]
-    kinds: list[Kind]
-    rates: list[float]
-
-    def expected_tokens(self) -> float:
-        total, survival = 0.0, 1.0
-        for rate in self.rates:
-            survival *= rate
-            total += survival
-        return total
+    kinds: list[int]
+    survival: list[float]
 
 
 class _Query:
@@ -65,7 +65,7 @@ class _Query:
 
     def __init__(self, tree: AnswerTree) -> None:
         self.tree = tree
-        self.acceptance = Acceptance()
+        self.acceptance = Acceptance(_PRIORS)
 
 
 class Row:
@@ -106,13 +106,12 @@ class Row:
                 best = self._best(tokens, k - len(tokens))
                 if best is None:
                     break
-                likely, before = 0, survival[-1] if survival else 1.0
-                for rate in best.rates:
-                    before *= rate
-                    if before < self._drafts.min_survival:
-                        break
-                    survival.append(before)
-                    likely += 1
+                before = survival[-1] if survival else 1.0
+                alive = [
+                    before * each for each in best.survival if before * each >= self._drafts.min_survival
+                ]
+                likely = len(alive)
+                survival += alive
                 tokens += best.tokens[:likely]
                 sources += [best.source] * likely
                 if likely < len(best.tokens) or tokens[-1] in self._drafts.end_ids:
@@ -130,40 +129,46 @@ class Row:
         """The candidate to go on with after the draft's `tokens`; of equals the earlier one."""
         if k <= 0 or (self.grammar is not None and self.grammar.is_terminated()):
             return None
-        found = [self._jump(k), self._tree(tokens, k), *([] if tokens else [self._copy(k)])]
-        usable = [candidate for candidate in found if candidate.tokens]
-        self._candidates += [(len(tokens), candidate) for candidate in usable]
-        return max(usable, key=_Candidate.expected_tokens, default=None)
+        found = [] if self.grammar is None else self._jump(self.grammar, k)
+        found += self._tree(tokens, k)
+        if not tokens:
+            found += self._copy(k)
+        self._candidates += [(len(tokens), candidate) for candidate in found]
+        return max(found, key=lambda candidate: sum(candidate.survival), default=None)
 
-    def _jump(self, k: int) -> _Candidate:
-        tokens = [] if self.grammar is None else self._drafts.grammars.jump(self.grammar, k)
-        return self._candidate("jump", tokens, [0] * len(tokens), [_JUMP_PRIOR] * len(tokens))
+    def _jump(self, grammar: Grammar, k: int) -> list[_Candidate]:
+        tokens = self._drafts.grammars.jump(grammar, k)
+        return self._candidate("jump", tokens, [_JUMP] * len(tokens))
 
-    def _tree(self, tokens: list[int], k: int) -> _Candidate:
+    def _tree(self, tokens: list[int], k: int) -> list[_Candidate]:
         tree = self._query.tree
         drafted, survival = tree.draft([*self.answer_ids[-tree.max_context :], *tokens], k)
-        steps = [now / before for now, before in zip(survival, [1.0, *survival], strict=False)]
-        return self._candidate(
-            "tree", drafted, [int(8 * step) for step in steps], [min(s, 0.95) for s in steps]
-        )
+        kinds, before = [], 1.0
+        for now in survival:
+            kinds.append(_TREE + int(8 * now / before))
+            before = now
+        return self._candidate("tree", self._fitting(drafted), kinds)
 
-    def _copy(self, k: int) -> _Candidate:
+    def _copy(self, k: int) -> list[_Candidate]:
         drafted, match = self._ngram.draft(k)
-        # Each right token makes the match longer.
-        lengths = [min(match + place, len(_NGRAM_PRIORS) - 1) for place in range(len(drafted))]
-        return self._candidate("ngram", drafted, lengths, [_NGRAM_PRIORS[length] for length in lengths])
+        end_ids = self._drafts.end_ids
+        if not end_ids.isdisjoint(drafted):
+            drafted = drafted[: 1 + next(place for place, token in enumerate(drafted) if token in end_ids)]
+        kinds = [_NGRAM + min(match + place, _LONGEST) for place in range(len(drafted))]
+        return self._candidate("ngram", self._fitting(drafted), kinds)
 
-    def _candidate(
-        self, source: Source, tokens: list[int], kinds: list[int], priors: list[float]
-    ) -> _Candidate:
-        for place, token in enumerate(tokens):
-            if token in self._drafts.end_ids:
-                tokens = tokens[: place + 1]
-        if self.grammar is not None and source != "jump" and tokens:
-            tokens = self.grammar.validate_tokens(tokens)
-        named: list[Kind] = [(source, kind) for kind in kinds[: len(tokens)]]
-        rates = list(map(self._query.acceptance.rate, named, priors))
-        return _Candidate(source, tokens, named, rates)
+    def _fitting(self, tokens: list[int]) -> list[int]:
+        return tokens if self.grammar is None or not tokens else self.grammar.validate_tokens(tokens)
+
+    def _candidate(self, source: Source, tokens: list[int], kinds: list[int]) -> list[_Candidate]:
+        """One or none."""
+        if not tokens:
+            return []
+        rates, alive, survival = self._query.acceptance.rates, 1.0, []
+        for kind in kinds[: len(tokens)]:
+            alive *= rates[kind]
+            survival.append(alive)
+        return [_Candidate(source, tokens, kinds, survival)]
 
 
 class Drafts:
