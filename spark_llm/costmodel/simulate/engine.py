@@ -161,7 +161,7 @@ class Simulation:
         kv_tokens = int(batch.computed[scheduled].sum())
         tokens, sequences = int(given.sum()), int(np.count_nonzero(scheduled))
         prefill_tokens = tokens - int(given[at].sum())
-        step_s = self._step_time.predict(kv_tokens, tokens, sequences)
+        step_s = self._step_time.predict(kv_tokens, tokens, sequences, prefill_tokens)
         if self._transfers is not None:
             in_use = self._limits.kv_blocks - self._cache.available
             step_s += self._transfers.wait_s(in_use, step_s)
