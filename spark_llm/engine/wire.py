@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 BATCH_PATH = "/spark_llm/v1/batch"
 CLOCK_PATH = "/spark_llm/v1/clock"
 PROGRESS_PATH = "/spark_llm/v1/progress"
+STEPS_PATH = "/spark_llm/v1/steps"
 
 
 def messages_of(request: EngineRequest) -> list[dict[str, str]]:
