@@ -77,17 +77,24 @@ class Acceptance:
         """Shape (positions,): acceptance at each position, given that all before it were accepted."""
         return self._common.copy()
 
-    def survival(self, slots: Ints) -> Floats:
-        """Shape (positions, rows): how likely the row's draft is right up to and with each position."""
-        self._reserve(slots)
-        return np.exp(np.multiply.outer(self._log_survival, self._exponent[slots]))
+    def survival(self, slots: Ints, forced: Ints | None = None) -> Floats:
+        """How likely the draft of a row is right up to and with each position.
 
-    def after_forced(self, slots: Ints, forced: Ints) -> Floats:
-        """As `survival`, where the first `forced` tokens, shape (rows,), are sure."""
+        Args:
+            slots: shape (rows,).
+            forced: shape (rows,): leading draft tokens that are sure; None for none.
+
+        Returns:
+            Shape (positions, rows).
+        """
         self._reserve(slots)
-        skipped = np.concatenate(([0.0], self._log_survival))[np.minimum(forced, self.positions)]
-        log_survival = np.minimum(self._log_survival[:, None] - skipped, 0.0)
-        return np.exp(log_survival * self._exponent[slots])
+        if forced is None:
+            log_survival = np.multiply.outer(self._log_survival, self._exponent[slots])
+        else:
+            sure = np.concatenate(([0.0], self._log_survival))[np.minimum(forced, self.positions)]
+            log_survival = np.minimum(self._log_survival[:, None] - sure, 0.0) * self._exponent[slots]
+        survival: Floats = np.exp(log_survival, out=log_survival)
+        return survival
 
     def observe(self, result: StepResult) -> None:
         """Counts a step; rows without drafts say nothing, forced tokens neither."""
