@@ -87,6 +87,29 @@ ENTRIES: Final[tuple[Entry, ...]] = (
         scope="restart",
     ),
     _entry(
+        "speculative.enabled", "boolean", "false",
+        "Speculative decoding: likely next tokens are drafted and checked several at a time, as many as pay. "
+        "Greedy answers stay the same.",
+        scope="restart",
+    ),
+    _entry(
+        "speculative.policy", "string", "value",
+        "How many to draft: value weighs what the tokens of a step are worth, row by row; goodput is the rule "
+        "of the SmartSpec paper; fixed drafts spark.llm.speculative.length wherever it can.",
+        allowed=("value", "goodput", "fixed"), scope="restart",
+    ),
+    _entry(
+        "speculative.length", "int", "7",
+        "Most draft tokens of a row in a step.",
+        low=1, high=64, scope="restart",
+    ),
+    _entry(
+        "speculative.model", "string", None,
+        "Hub name or path of a small draft model with the same vocabulary; unset: drafts come from the row's "
+        "own text, from finished answers of the same call, and from the answer's grammar.",
+        scope="restart",
+    ),
+    _entry(
         "engine.args", "json", None,
         'JSON object of further vLLM arguments, such as {"enforce_eager": true}.',
         scope="restart",

@@ -1,7 +1,7 @@
 """Writes the golden files again: what users read, kept where a review sees every change.
 
     python tests/refresh_goldens.py           writes tests/golden/*, docs/*.md and spark_llm/conf-entries.json
-    python tests/refresh_goldens.py --spark   first those that need a Spark session (DESCRIBE, EXPLAIN)
+    python tests/refresh_goldens.py --spark   first those that need a Spark session (EXPLAIN)
     python tests/refresh_goldens.py --check   exits 1 and names the files that are stale
 
 To add one: a function that returns its text, and a line in `GOLDENS`.
@@ -10,10 +10,13 @@ To add one: a function that returns its text, and a line in `GOLDENS`.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,15 +62,38 @@ def errors_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+_FUNCTIONS = {"llm": "LLMFunction", "try_llm": "TryLLMFunction", "any_order": "AnyOrder"}
+
+
+def describe_function(name: str) -> str:
+    """What DESCRIBE FUNCTION EXTENDED says, put together from the Scala source as Spark does it.
+
+    tests/spark/test_planning_errors.py holds Spark's own text against the same file.
+    """
+    source = (ROOT / f"spark_llm/catalyst/{_FUNCTIONS[name]}.scala").read_text(encoding="utf-8")
+    blocks = r'private val (\w+) =\s+"""(.*?)"""(\.stripMargin)?'
+    texts = {
+        found[1]: (re.sub(r"(?m)^ *\|", "", found[2]) if found[3] else found[2]).replace("_FUNC_", name)
+        for found in re.finditer(blocks, source, re.DOTALL)
+    }
+    (of,) = re.findall(r"classOf\[(\w+)\]\.getName, null, name, usage, arguments, examples, note,", source)
+    (since,) = re.findall(r'"misc_funcs", "([^"]+)"', source)
+    body = f"{texts['arguments']}{texts['examples']}\n    Note:\n      {texts['note'].strip()}\n"
+    text = (
+        f"Function: {name}\nClass: org.apache.spark.sql.llm.{of}\nUsage: {texts['usage']}\n"
+        f"Extended Usage:{body}\n    Since: {since}\n"
+    )
+    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
+
+
 def functions_page() -> str:
     """The reference page of the SQL functions: what DESCRIBE FUNCTION EXTENDED says."""
     page = (
         "# SQL functions\n\nMade from `DESCRIBE FUNCTION EXTENDED` by `make goldens`. The same functions for DataFrames are "
         "in `spark_llm.functions`.\n"
     )
-    for name in ("llm", "try_llm", "any_order"):
-        described = (ROOT / f"tests/golden/describe_function_{name}.txt").read_text(encoding="utf-8")
-        page += f"\n## {name}\n\n```\n{described.rstrip()}\n```\n"
+    for name in _FUNCTIONS:
+        page += f"\n## {name}\n\n```\n{describe_function(name).rstrip()}\n```\n"
     return page
 
 
@@ -84,7 +110,6 @@ def command_line_help() -> str:
 
     from spark_llm.cli import parser
 
-    os.environ["COLUMNS"] = "80"
     top = parser()
     verbs = next(action for action in top._actions if isinstance(action, argparse._SubParsersAction))
     cache = verbs.choices["cache"]
@@ -95,7 +120,8 @@ def command_line_help() -> str:
         cache,
         *actions.choices.values(),
     )
-    return "\n".join(page.format_help() for page in pages)
+    with patch.dict(os.environ, COLUMNS="80"):
+        return "\n".join(page.format_help() for page in pages)
 
 
 def _analysis() -> Any:
@@ -157,6 +183,7 @@ GOLDENS: dict[str, Callable[[], str]] = {
     "docs/configuration.md": configuration_page,
     "docs/errors.md": errors_page,
     "docs/functions.md": functions_page,
+    **{f"tests/golden/describe_function_{name}.txt": partial(describe_function, name) for name in _FUNCTIONS},
     "tests/golden/command-line.txt": command_line_help,
     "tests/golden/analyze.txt": analyze_text,
     "tests/golden/analyze.html": analyze_html,
@@ -184,7 +211,7 @@ def main(arguments: list[str]) -> int:
             "-q",
             str(ROOT / "tests/spark"),
             "-k",
-            "golden or describe or explain",
+            "golden or explain",
         ]
         subprocess.run(command, env={**os.environ, "SPARK_LLM_REFRESH_GOLDENS": "1"}, check=True)
     names = stale()

@@ -27,7 +27,8 @@ case class CallBlock(planned: LLMEvalExec, ran: Option[LLMEvalExec], unused: Boo
   private val dedup = layout.dedup.scope != "off"
 
   def lines(number: Int): Seq[String] = {
-    val decisions = call.notes ++ expected.toSeq.flatMap(_.idle) ++ LayoutDecisions(layout, call)
+    val decisions = call.notes ++ expected.toSeq.flatMap(_.idle) ++ LayoutDecisions(layout, call) ++
+      EngineDecisions(settings)
     s"call $number  ${call.written}$engine" +: (Seq(
       labelled("rows", rows),
       labelled("questions", questions),

@@ -9,23 +9,32 @@ from dataclasses import dataclass
 class StepTime:
     """`T = kv_s·kv_tokens + token_s·tokens + sequence_s·sequences + base_s`, never below `base_s`.
 
+    Prompt tokens among `tokens` cost `prefill_token_s` instead, where that is given.
+
     Source: SmartSpec (arXiv 2406.14066) section 4, and its fits as published with the code.
     Differs from the paper: the floor. Published fits have a negative `sequence_s` (it is collinear with
-    `token_s` in decode-like profiles), which extrapolates to negative times at large batches.
+    `token_s` in decode-like profiles), which extrapolates to negative times at large batches. And the price
+    of prompt tokens: a profile of decoding says little of them, since few tokens a row ride along with the
+    weights that are read anyway, while a chunk of a prompt is bound by arithmetic; the published fit would
+    need 88 % of an H100's peak for it.
 
     Attributes:
         kv_s: seconds per KV token that attention reads.
-        token_s: seconds per token in the batch, prefill and decode alike.
+        token_s: seconds per token in the batch.
         sequence_s: seconds per sequence; may be negative.
         base_s: seconds of an empty step.
+        prefill_token_s: seconds per prompt token in the batch; None: as any other.
     """
 
     kv_s: float
     token_s: float
     sequence_s: float
     base_s: float
+    prefill_token_s: float | None = None
 
-    def predict(self, kv_tokens: float, tokens: float, sequences: float) -> float:
+    def predict(
+        self, kv_tokens: float, tokens: float, sequences: float, prefill_tokens: float = 0.0
+    ) -> float:
         """Seconds of a step.
 
         Args:
@@ -33,8 +42,11 @@ class StepTime:
             tokens: tokens computed in the step: prefill chunk, one per decoding row, and drafts to verify.
                 Prompt tokens found in the prefix cache are not among them.
             sequences: rows in the step.
+            prefill_tokens: prompt tokens among `tokens`.
         """
         linear = self.kv_s * kv_tokens + self.token_s * tokens + self.sequence_s * sequences
+        if self.prefill_token_s is not None:
+            linear += (self.prefill_token_s - self.token_s) * prefill_tokens
         return max(self.base_s, linear + self.base_s)
 
 

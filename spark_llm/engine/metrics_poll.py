@@ -14,6 +14,7 @@ import threading
 import time
 from typing import IO, TYPE_CHECKING, Final
 
+from spark_llm.engine import vitals
 from spark_llm.engine.uds import get_text
 
 if TYPE_CHECKING:
@@ -33,7 +34,11 @@ COUNTERS: Final = (
     "spec_decode_num_draft_tokens",
     "spec_decode_num_accepted_tokens",
 )
-_WANTED: Final = {f"vllm:{name}": name for name in GAUGES} | {f"vllm:{name}_total": name for name in COUNTERS}
+_WANTED: Final = (
+    {f"vllm:{name}": name for name in GAUGES}
+    | {f"vllm:{name}_total": name for name in COUNTERS}
+    | {f"{vitals.PREFIX}{name}": name for name in vitals.GAUGES}
+)
 _LINE: Final = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{.*\})?\s+(\S+)(?:\s+\S+)?")
 
 
@@ -41,7 +46,7 @@ def parse(text: str) -> dict[str, float]:
     """Returns the figures of a page, by `GAUGES` and `COUNTERS`; those it does not have are left out.
 
     An engine in several parts has a line for each: counts are summed up, the share of the KV cache is their
-    mean.
+    mean. `vitals.GAUGES` are among the figures where the engine has them.
     """
     found: dict[str, list[float]] = {}
     for line in text.splitlines():

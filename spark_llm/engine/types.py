@@ -30,13 +30,17 @@ class Constraint:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """What all prompts of one `submit` share; `max_tokens` counts generated tokens."""
+    """What all prompts of one `submit` share; `max_tokens` counts generated tokens.
+
+    `call` names the question without the row: prompts of one call have answers that are alike.
+    """
 
     model: str | None
     temperature: float
     max_tokens: int
     seed: int | None
     constraint: Constraint | None
+    call: str = ""
 
 
 @dataclass(frozen=True, slots=True)

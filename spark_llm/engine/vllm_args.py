@@ -16,12 +16,17 @@ if TYPE_CHECKING:
 
 SERVER_MODULE = "vllm.entrypoints.openai.api_server"
 PLUGIN_NAME = "spark_llm_batch"
+SCHEDULER = "spark_llm.engine.vllm_scheduler.SparkScheduler"
+ASYNC_SCHEDULER = "spark_llm.engine.vllm_scheduler.SparkAsyncScheduler"
+LOOK_UP_PROPOSER = "spark_llm.smartspec.vllm_plugin.LookUpProposer"
+VITALS_FILE = "vitals.json"
 CPU_BLOCK_TOKENS = 32
 CPU_KV_CACHE_BYTES = 1 << 30
 CPU_MAX_NUM_SEQS = 256
 CPU_MAX_NUM_BATCHED_TOKENS = 4096
 _KEY = "spark.llm.engine.args"
 _BATCH_INVARIANT = "spark.llm.engine.batchInvariant.enabled"
+_SPECULATIVE = "spark.llm.speculative.enabled"
 _TRUST = "spark.llm.security.trustRemoteCode.enabled"
 # What the supervisor decides itself, with the entry that decides it.
 _TAKEN = {
@@ -31,6 +36,9 @@ _TAKEN = {
     "model": "set spark.llm.model",
     "served-model-name": "set spark.llm.model",
 }
+_TAKEN_BY_SPECULATION = dict.fromkeys(
+    ("scheduler-cls", "speculative-config", "additional-config"), f"{_SPECULATIVE}=true decides it"
+)
 
 Device = Literal["cpu", "gpu"]
 
@@ -116,6 +124,7 @@ def launch_of(
         options["max-num-batched-tokens"] = CPU_MAX_NUM_BATCHED_TOKENS
     else:
         options["gpu-memory-utilization"] = conf.get("spark.llm.engine.gpuMemoryFraction")
+    options.update(_speculative(conf, socket, machine))
     options.update(_extra(conf))
     for key in ("kv-cache-memory-bytes", "gpu-memory-utilization") if memory_share < 1 else ():
         if options.get(key) is not None:
@@ -136,11 +145,37 @@ def _dtype(conf: Conf, machine: Machine) -> str:
     return "float32" if chosen == "auto" and not machine.bfloat16 else chosen
 
 
+def _speculative(conf: Conf, socket: str, machine: Machine) -> dict[str, Any]:
+    """Our scheduler and who drafts; nothing where it is off."""
+    if not conf.flag(_SPECULATIVE):
+        return {}
+    draft_model = conf.get("spark.llm.speculative.model")
+    # vLLM schedules ahead only where drafts stay on the GPU.
+    ahead = draft_model is not None and machine.device == "gpu"
+    return {
+        "scheduler-cls": ASYNC_SCHEDULER if ahead else SCHEDULER,
+        "speculative-config": {
+            "method": "draft_model" if draft_model is not None else "custom_class",
+            "model": draft_model or LOOK_UP_PROPOSER,
+            "num_speculative_tokens": conf.integer("spark.llm.speculative.length"),
+        },
+        "additional-config": {
+            "spark_llm": {
+                "speculative": {
+                    "policy": conf.text("spark.llm.speculative.policy"),
+                    "vitals": str(Path(socket).with_name(VITALS_FILE)),
+                }
+            }
+        },
+    }
+
+
 def _extra(conf: Conf) -> dict[str, Any]:
     extra = {key.replace("_", "-"): value for key, value in (conf.get(_KEY) or {}).items()}
+    taken = _TAKEN | (_TAKEN_BY_SPECULATION if conf.flag(_SPECULATIVE) else {})
     for key in extra:
-        if key in _TAKEN:
-            raise invalid_conf(_KEY, key, f"other arguments than this one, for {_TAKEN[key]}")
+        if key in taken:
+            raise invalid_conf(_KEY, key, f"other arguments than this one, for {taken[key]}")
     if extra.get("trust-remote-code") and not conf.flag(_TRUST):
         raise invalid_conf(
             _KEY, "trust-remote-code", f"{_TRUST}=true beside it, as it runs code that comes with the model"

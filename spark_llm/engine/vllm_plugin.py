@@ -19,9 +19,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastapi.responses import JSONResponse, Response
+from prometheus_client import REGISTRY
 from starlette.requests import Request
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.entrypoints.serve.engine.protocol import ErrorResponse
@@ -36,6 +38,7 @@ from spark_llm.engine.control_text import ControlText, of_tokenizer
 from spark_llm.engine.json_grammar import with_fixed_blanks
 from spark_llm.engine.progress import Progress
 from spark_llm.engine.too_long import prompt_too_long
+from spark_llm.engine.vitals import VitalsCollector
 from spark_llm.engine.wire import BATCH_PATH, CLOCK_PATH, PROGRESS_PATH
 from spark_llm.errors import SparkLLMError, request_rejected
 
@@ -70,9 +73,18 @@ class BatchEndpoint:
         state.spark_llm_clock = EngineClock()
         state.spark_llm_progress = Progress()
         state.spark_llm_control = None
+        if (path := _vitals_of(engine_client)) is not None:
+            REGISTRY.register(VitalsCollector(path))
         # None where the user said --disable-log-stats: such an engine is not watched.
         if (loggers := getattr(engine_client, "logger_manager", None)) is not None:
             loggers.stat_loggers.append(state.spark_llm_progress)
+
+
+def _vitals_of(engine_client: Any) -> Path | None:
+    """Where the engine's core process leaves its figures; see `vitals`."""
+    ours = (engine_client.vllm_config.additional_config or {}).get("spark_llm", {})
+    path = ours.get("speculative", {}).get("vitals")
+    return Path(path) if path else None
 
 
 async def read_clock(raw_request: Request) -> Response:

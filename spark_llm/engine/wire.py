@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 BATCH_PATH = "/spark_llm/v1/batch"
 CLOCK_PATH = "/spark_llm/v1/clock"
 PROGRESS_PATH = "/spark_llm/v1/progress"
+# Under this name vLLM's scheduler finds `Sampling.call` among a request's arguments.
+CALL_ARGUMENT = "spark_llm_call"
 
 
 def messages_of(request: EngineRequest) -> list[dict[str, str]]:
@@ -48,6 +50,8 @@ def batch_body(requests: Sequence[EngineRequest], sampling: Sampling) -> bytes:
         body["priority"] = [request.priority for request in requests]
     if sampling.seed is not None:
         body["seed"] = sampling.seed
+    if sampling.call:
+        body["vllm_xargs"] = {CALL_ARGUMENT: sampling.call}
     if (form := structured_outputs(sampling.constraint)) is not None:
         body["structured_outputs"] = form
     return json.dumps(body, ensure_ascii=False).encode(errors="replace")

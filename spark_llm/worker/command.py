@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -46,6 +47,12 @@ class Call:
     seed: int | None
     layout: Layout
     provenance: bool = False
+
+    @property
+    def name(self) -> str:
+        """A short name of the question without its row: a hash, as prompts are nobody's business."""
+        asked = json.dumps([self.instruction, self.field_names, self.return_type.json()])
+        return hashlib.sha256(asked.encode()).hexdigest()[:16]
 
 
 def load_command(spec_json: str) -> tuple[MapArrow, StructType]:

@@ -88,7 +88,12 @@ class Flow:
         self._writer = ResultWriter(result_type(call.return_type))
         self._type_name = call.return_type.simpleString().upper()
         self._sampling = Sampling(
-            call.model, call.temperature, call.max_tokens, call.seed, constraint_of(call.return_type)
+            call.model,
+            call.temperature,
+            call.max_tokens,
+            call.seed,
+            constraint_of(call.return_type),
+            call.name,
         )
         self._most_rows = conf.integer("spark.llm.planner.windowRows")
         self._most_bytes = conf.integer("spark.llm.planner.windowBytes")

@@ -168,3 +168,48 @@ def test_bfloat16_is_read_from_the_flags(tmp_path, text, expected):
 
 def test_a_machine_that_does_not_say_keeps_vllms_choice(tmp_path):
     assert has_bfloat16(tmp_path / "absent")
+
+
+def speculative(machine=CPU, **conf):
+    settings = {"spark.llm.speculative.enabled": "true"}
+    settings |= {f"spark.llm.speculative.{key}": value for key, value in conf.items()}
+    words = launch_of(parse_conf(settings), "/models/m", "m", "/run/e/s", machine, {}).arguments
+    return {
+        key: json.loads(words[at + 1]) if words[at + 1].startswith("{") else words[at + 1]
+        for key in ("--scheduler-cls", "--speculative-config", "--additional-config")
+        for at in (words.index(key),)
+    }
+
+
+def test_speculation_is_off_unless_asked_for():
+    assert not {"--scheduler-cls", "--speculative-config", "--additional-config"} & set(launch().arguments)
+
+
+def test_speculation_with_drafts_of_our_own():
+    assert speculative(length="5", policy="goodput") == {
+        "--scheduler-cls": "spark_llm.engine.vllm_scheduler.SparkScheduler",
+        "--speculative-config": {
+            "method": "custom_class",
+            "model": "spark_llm.smartspec.vllm_plugin.LookUpProposer",
+            "num_speculative_tokens": 5,
+        },
+        "--additional-config": {
+            "spark_llm": {"speculative": {"policy": "goodput", "vitals": "/run/e/vitals.json"}}
+        },
+    }
+
+
+@pytest.mark.parametrize(("machine", "scheduler"), [(CPU, "SparkScheduler"), (GPU, "SparkAsyncScheduler")])
+def test_speculation_with_a_draft_model(machine, scheduler):
+    found = speculative(machine, model="/models/small")
+    assert found["--scheduler-cls"].endswith(f".{scheduler}")
+    assert found["--speculative-config"] == {
+        "method": "draft_model", "model": "/models/small", "num_speculative_tokens": 7,
+    }  # fmt: skip
+
+
+def test_speculation_of_ours_and_of_the_users_own():
+    conf = {"spark.llm.speculative.enabled": "true"}
+    conf["spark.llm.engine.args"] = '{"speculative_config": {"method": "ngram"}}'
+    with pytest.raises(SparkLLMError, match=r"spark\.llm\.speculative\.enabled=true decides it"):
+        launch_of(parse_conf(conf), "/models/m", "m", "/run/s", CPU, {})
