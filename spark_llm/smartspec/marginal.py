@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 if TYPE_CHECKING:
-    from spark_llm.smartspec.acceptance import Floats
+    from spark_llm.smartspec.acceptance import Chances
     from spark_llm.smartspec.policy import Ints
 
 _MAX_PASSES: Final = 12
@@ -53,7 +53,7 @@ class Chosen:
     least: float
 
 
-def choose(survival: Floats, cost: Cost) -> Chosen:
+def choose(survival: Chances, cost: Cost) -> Chosen:
     """Maximises `(rows + Σ survival) / (step_s + token_s·max(0, drafts − free))` over the draft lengths.
 
     A row's survival falls with the position, so any set `survival > least` is a draft length per row, and for
@@ -67,21 +67,23 @@ def choose(survival: Floats, cost: Cost) -> Chosen:
         cost: of the step.
     """
     rows = survival.shape[1]
+    if cost.room_tokens < 1:
+        return Chosen(rows / cost.step_s, np.zeros(rows, np.int64), 0, 0.0, np.inf)
     flat = survival.ravel()
-    all_drafts = int(np.count_nonzero(flat))
-    if all_drafts <= cost.free_tokens or cost.token_s <= 0:
-        drafts, least, gained = all_drafts, 0.0, float(flat.sum())
-    else:
+    if cost.token_s > 0:
         drafts, least, gained = _dinkelbach(flat, rows, cost)
-        if drafts < cost.free_tokens:
-            drafts, least, gained = _likeliest(flat, 0.0, Cost(0.0, 0.0, 0, cost.free_tokens, 0.0))
+    else:
+        drafts, least, gained = 0, np.inf, 0.0
+    if drafts < cost.free_tokens or cost.token_s <= 0:
+        most = cost.free_tokens if cost.token_s > 0 else len(flat)
+        drafts, least, gained = _likeliest(flat, 0.0, most, 0.0)
     if drafts + cost.gain_tokens * gained > cost.room_tokens:
-        drafts, least, gained = _likeliest(flat, least, cost)
+        drafts, least, gained = _likeliest(flat, least, cost.room_tokens, cost.gain_tokens)
     rate = (rows + gained) / (cost.step_s + cost.token_s * max(0, drafts - cost.free_tokens))
     return Chosen(rate, _lengths(survival, least, drafts), drafts, gained, least)
 
 
-def _dinkelbach(flat: Floats, rows: int, cost: Cost) -> tuple[int, float, float]:
+def _dinkelbach(flat: Chances, rows: int, cost: Cost) -> tuple[int, float, float]:
     """The optimum as if all tokens cost the same and the free ones were a rebate."""
     base_s = cost.step_s - cost.token_s * cost.free_tokens
     rate, found = 0.0, (0, np.inf, 0.0)
@@ -101,19 +103,20 @@ def _dinkelbach(flat: Floats, rows: int, cost: Cost) -> tuple[int, float, float]
     return found
 
 
-def _likeliest(flat: Floats, least: float, cost: Cost) -> tuple[int, float, float]:
-    """As many as there is room for, of those above `least`; the n-th highest is included."""
-    ranked = np.sort(flat[flat >= least])[::-1]
-    gained = np.cumsum(ranked)
-    taken = np.arange(1, len(ranked) + 1) + cost.gain_tokens * gained
-    drafts = int(np.searchsorted(taken, cost.room_tokens, side="right"))
-    drafts = min(drafts, int(np.count_nonzero(ranked)))
+def _likeliest(
+    flat: Chances, least: float, room_tokens: float, gain_tokens: float
+) -> tuple[int, float, float]:
+    """As many as there is room for, of those from `least` on."""
+    ranked = np.sort(flat[flat >= least] if least > 0 else flat[flat > 0])[::-1]
+    gained = np.cumsum(ranked, dtype=np.float64)
+    taken = np.arange(1, len(ranked) + 1) + gain_tokens * gained
+    drafts = int(taken.searchsorted(room_tokens, side="right"))
     if not drafts:
         return 0, np.inf, 0.0
     return drafts, float(ranked[drafts - 1]), float(gained[drafts - 1])
 
 
-def _lengths(survival: Floats, least: float, drafts: int) -> Ints:
+def _lengths(survival: Chances, least: float, drafts: int) -> Ints:
     rows = survival.shape[1]
     if not drafts:
         return np.zeros(rows, np.int64)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spark_llm.smartspec.acceptance import Acceptance, Floats
+from spark_llm.smartspec.acceptance import Acceptance, Chances
 from spark_llm.smartspec.value import Value
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Oracle(Value):
 
     must_win = may_stay = 1.0
 
-    def __init__(self, time: StepTime, draft: DraftTime, kmax: int, truth: Callable[[], Floats]) -> None:
+    def __init__(self, time: StepTime, draft: DraftTime, kmax: int, truth: Callable[[], Chances]) -> None:
         super().__init__(time, draft, kmax)
         self.acceptance = _True(kmax, truth)
 
@@ -39,10 +39,10 @@ class Oracle(Value):
 
 
 class _True(Acceptance):
-    def __init__(self, positions: int, truth: Callable[[], Floats]) -> None:
+    def __init__(self, positions: int, truth: Callable[[], Chances]) -> None:
         super().__init__(positions)
         self._truth = truth
 
-    def survival(self, slots: Ints, forced: Ints | None = None) -> Floats:
+    def survival(self, slots: Ints, forced: Ints | None = None) -> Chances:
         """Shape (positions, rows): true survival, forced tokens included."""
         return np.ascontiguousarray(self._truth().T[: self.positions])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -15,8 +15,9 @@ from spark_llm.smartspec.watch import Watch
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from spark_llm.costmodel.fit import StepFit
     from spark_llm.costmodel.step_time import DraftTime, StepTime
-    from spark_llm.smartspec.acceptance import Floats
+    from spark_llm.smartspec.acceptance import Chances
     from spark_llm.smartspec.marginal import Chosen
     from spark_llm.smartspec.policy import Ints, Step, StepResult
 
@@ -28,17 +29,8 @@ PROBE_EVERY: Final = 12
 """Steps without drafts after which a few rows are tried."""
 PROBE_SHARE: Final = 0.1
 """Of a step's time, what its probes may take."""
-
-
-class Fit(Protocol):
-    """Learns what steps cost while the engine runs."""
-
-    def observe(self, kv_tokens: float, tokens: float, sequences: float, seconds: float) -> None:
-        """Takes a step."""
-
-    @property
-    def time(self) -> StepTime:
-        """The fit so far."""
+REFIT_EVERY: Final = 32
+"""Steps between two fits of the time of a step."""
 
 
 class Value:
@@ -94,14 +86,17 @@ class Value:
         *,
         prior: Sequence[float] = (),
         prior_trials: float = 16.0,
-        fit: Fit | None = None,
+        fit: StepFit | None = None,
     ) -> None:
         self.acceptance = Acceptance(kmax, prior, prior_trials)
         self.turnover = Turnover()
         self.watch = Watch()
         self.gain = 1.0
         self.goodput_tokens_per_s = 0.0
-        self._time, self._draft, self._kmax, self._fit = time, draft, kmax, fit
+        self._time, self._fit, self._kmax = time, fit, kmax
+        self._draft = self._draft_prior = draft
+        self._draft_ratio = 1.0
+        self._seen_steps = 0
         self._positions = np.arange(kmax)[:, None]
         self._drafting = False
         self._probing = False
@@ -116,36 +111,39 @@ class Value:
             return np.zeros(0, np.int64)
         prefill = max(min(step.prefill_tokens, step.chunk_tokens - rows), 0)
         sequences = rows + (-(-step.prefill_rows * prefill // step.prefill_tokens) if prefill else 0)
-        plain_s = self._time.predict(step.kv_tokens, rows + prefill, sequences)
+        plain_s = self._time.predict(step.kv_tokens, rows + prefill, sequences, prefill)
         chosen = self._choose(step)
-        self._token_value_s = 1.0 / chosen.tokens_per_s
         self._least = chosen.least
-
-        spare = step.chunk_tokens - rows - prefill
-        displaced = max(chosen.drafts - spare, 0)
-        step_s = self._time.predict(step.kv_tokens, rows + prefill + chosen.drafts - displaced, sequences)
-        step_s += self._draft.predict(step_s, rows, chosen.drafts, int(chosen.lengths.max()))
-        won_s = self._token_value_s * chosen.gained - (step_s - plain_s) - self._time.token_s * displaced
+        step_s, won_s = plain_s, 0.0
+        if chosen.drafts:
+            displaced = max(chosen.drafts - (step.chunk_tokens - rows - prefill), 0)
+            tokens = rows + prefill + chosen.drafts - displaced
+            step_s = self._time.predict(step.kv_tokens, tokens, sequences, prefill - displaced)
+            step_s += self._draft.predict(step_s, rows, chosen.drafts, int(chosen.lengths.max()))
+            won_s = self._token_value_s * chosen.gained - (step_s - plain_s)
+            won_s -= self._prompt_token_s * displaced
         self.gain = 1.0 + won_s / plain_s
         self.goodput_tokens_per_s = (rows + chosen.gained) / step_s
-        wins = self.gain > (self.may_stay if self._drafting else self.must_win)
         allowed = self.watch.allows(self.gain)
         if chosen.drafts:
-            self._drafting = allowed and wins
-        drafting = self._drafting and chosen.drafts > 0
-        lengths = chosen.lengths if drafting else self._probes(step, plain_s)
-        drafts = int(lengths.sum())
-        self._probing = not drafting and drafts > 0
-        self._quiet_steps = 0 if drafts else self._quiet_steps + 1
+            self._drafting = allowed and self.gain > (self.may_stay if self._drafting else self.must_win)
+        if self._drafting and chosen.drafts:
+            self._probing, self._quiet_steps = False, 0
+            return chosen.lengths
+        self._quiet_steps += 1
+        self._probing = self._quiet_steps > PROBE_EVERY
+        if not self._probing:
+            return np.zeros(rows, np.int64)
+        lengths = self._probes(step, plain_s)
+        self._quiet_steps = 0
         return lengths
 
     def observe(self, result: StepResult) -> None:
-        """Learns acceptance, and what steps cost where a fit is given."""
+        """Learns acceptance, what drafting costs, and what steps cost where a fit is given."""
         self.acceptance.observe(result)
         self.turnover.observe(result)
         if self._fit is not None:
-            self._fit.observe(result.kv_tokens, result.tokens, result.sequences, result.step_s)
-            self._time = self._fit.time
+            self._refit(self._fit, result)
         if not len(result.slots):
             return
         drafted, accepted = int(result.drafted.sum()), int(result.accepted.sum())
@@ -156,17 +154,40 @@ class Value:
             drafted > 0 and not self._probing,
             saved_s=self._token_value_s * accepted,
             measured_s=result.step_s + result.draft_s,
-            plain_s=self._time.predict(result.kv_tokens, result.tokens - drafted, result.sequences),
+            plain_s=self._time.predict(
+                result.kv_tokens, result.tokens - drafted, result.sequences, result.prefill_tokens
+            ),
         )
+        if drafted:
+            self._learn_draft_time(result, drafted)
 
     def release(self, slots: Ints) -> None:
         """Forgets rows that finished."""
         self.acceptance.release(slots)
         self.turnover.release(slots)
 
-    def _survival(self, step: Step) -> Floats:
+    @property
+    def _prompt_token_s(self) -> float:
+        given = self._time.prefill_token_s
+        return self._time.token_s if given is None else given
+
+    def _refit(self, fit: StepFit, result: StepResult) -> None:
+        fit.add(result.kv_tokens, result.tokens, result.sequences, result.step_s, result.prefill_tokens)
+        self._seen_steps += 1
+        if self._seen_steps % REFIT_EVERY == 0 and (fitted := fit.fit()) is not None:
+            self._time = fitted.step_time
+
+    def _learn_draft_time(self, result: StepResult, drafted: int) -> None:
+        rows = int(np.count_nonzero(result.drafted))
+        predicted_s = self._draft_prior.predict(result.step_s, rows, drafted, int(result.drafted.max()))
+        if predicted_s > 0:
+            ratio = min(max(result.draft_s / predicted_s, 0.0), 10.0)
+            self._draft_ratio += 0.05 * (ratio - self._draft_ratio)
+            self._draft = _times(self._draft_prior, self._draft_ratio)
+
+    def _survival(self, step: Step) -> Chances:
         survival = self.acceptance.survival(step.slots, step.forced if step.forced.any() else None)
-        if int(step.drafts.min()) < self._kmax:
+        if step.drafts.min() < self._kmax:
             survival *= self._positions < step.drafts
         return survival
 
@@ -174,7 +195,7 @@ class Value:
         """The best lengths for the long run, over as many rows as could decode."""
         time, draft = self._time, self._draft
         rows = len(step.slots)
-        all_rows = rows + step.prefill_rows
+        all_rows = rows + (step.prefill_rows if step.prefill_tokens else 0)
         share = rows / all_rows
         kv_tokens = step.kv_tokens / share
         decode_s = time.predict(kv_tokens, all_rows, all_rows)
@@ -195,11 +216,13 @@ class Value:
             depth = self._depth(survival, cost)
             survival = survival[:depth]
             cost = replace(cost, step_s=cost.step_s + draft.depth_s * depth * share)
+        self._token_value_s = decode_s / all_rows
         chosen = choose(survival, cost)
-        plain = rows / (decode_s * share)
-        return chosen if chosen.tokens_per_s > plain else replace(chosen, tokens_per_s=plain)
+        if chosen.drafts:
+            self._token_value_s = min(self._token_value_s, 1.0 / chosen.tokens_per_s)
+        return chosen
 
-    def _depth(self, survival: Floats, cost: Cost) -> int:
+    def _depth(self, survival: Chances, cost: Cost) -> int:
         """How deep to draft where each position costs: as if all rows were drafted for to one depth."""
         rows = survival.shape[1]
         gained = np.cumsum(survival.sum(axis=1))
@@ -210,10 +233,19 @@ class Value:
 
     def _probes(self, step: Step, step_s: float) -> Ints:
         lengths = np.zeros(len(step.slots), np.int64)
-        if self._quiet_steps < PROBE_EVERY:
-            return lengths
-        can = np.flatnonzero((step.drafts > step.forced) & (step.forced == 0))
+        can = np.flatnonzero((step.drafts > 0) & (step.forced == 0))
         affordable = int(PROBE_SHARE * step_s / max(self._time.token_s, 1e-12))
         spare = step.chunk_tokens - len(step.slots)
         lengths[can[: max(min(affordable, spare), 1)]] = 1
         return lengths
+
+
+def _times(draft: DraftTime, factor: float) -> DraftTime:
+    return replace(
+        draft,
+        base_s=draft.base_s * factor,
+        sequence_s=draft.sequence_s * factor,
+        token_s=draft.token_s * factor,
+        depth_s=draft.depth_s * factor,
+        share=draft.share * factor,
+    )
