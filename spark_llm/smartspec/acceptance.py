@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from spark_llm.smartspec.policy import Ints, StepResult
 
 Floats = npt.NDArray[np.float64]
+Chances = npt.NDArray[np.floating[Any]]
 
 DEFAULT: Final = 0.7
 """Acceptance before anything was seen, as in the published code."""
@@ -25,6 +26,7 @@ _ROW_FORGETS = 0.97
 _POSITION_PRIOR_TRIALS = 8.0
 _ROW_PRIOR_TRIALS = 12.0
 _START_TRIALS = 16.0
+_NOTHING = np.zeros(1, np.float32)
 
 
 class Acceptance:
@@ -69,7 +71,7 @@ class Acceptance:
         self._row_trials = np.zeros(0)
         self._row_accepts = np.zeros(0)
         self._row_expected = np.zeros(0)
-        self._exponent = np.ones(0)
+        self._exponent = np.ones(0, np.float32)
         self._refresh()
 
     @property
@@ -77,17 +79,25 @@ class Acceptance:
         """Shape (positions,): acceptance at each position, given that all before it were accepted."""
         return self._common.copy()
 
-    def survival(self, slots: Ints) -> Floats:
-        """Shape (positions, rows): how likely the row's draft is right up to and with each position."""
-        self._reserve(slots)
-        return np.exp(np.multiply.outer(self._log_survival, self._exponent[slots]))
+    def survival(self, slots: Ints, forced: Ints | None = None) -> Chances:
+        """How likely the draft of a row is right up to and with each position.
 
-    def after_forced(self, slots: Ints, forced: Ints) -> Floats:
-        """As `survival`, where the first `forced` tokens, shape (rows,), are sure."""
+        Args:
+            slots: shape (rows,).
+            forced: shape (rows,): leading draft tokens that are sure; None for none.
+
+        Returns:
+            Shape (positions, rows), single precision: it is worked out in every step.
+        """
         self._reserve(slots)
-        skipped = np.concatenate(([0.0], self._log_survival))[np.minimum(forced, self.positions)]
-        log_survival = np.minimum(self._log_survival[:, None] - skipped, 0.0)
-        return np.exp(log_survival * self._exponent[slots])
+        exponent = self._exponent[slots]
+        if forced is None:
+            survival = self._log_survival * exponent
+        else:
+            sure = self._log_sure[np.minimum(forced, self.positions)]
+            survival = np.minimum(self._log_survival - sure, 0.0) * exponent
+        np.exp(survival, out=survival)
+        return survival
 
     def observe(self, result: StepResult) -> None:
         """Counts a step; rows without drafts say nothing, forced tokens neither."""
@@ -165,7 +175,9 @@ class Acceptance:
             before = min(max((accepts + weight * before) / (trials + weight), _LOWEST), _HIGHEST)
             common[at] = before
         self._common = common
-        self._log_survival = np.cumsum(np.log(common))
+        log_survival = np.cumsum(np.log(common)).astype(np.float32)
+        self._log_survival = log_survival[:, None]
+        self._log_sure = np.concatenate((_NOTHING, log_survival))
 
     def _reserve(self, slots: Ints) -> None:
         need = int(slots.max()) + 1 if len(slots) else 0
@@ -176,4 +188,4 @@ class Acceptance:
         self._row_trials = np.concatenate((self._row_trials, np.zeros(more)))
         self._row_accepts = np.concatenate((self._row_accepts, np.zeros(more)))
         self._row_expected = np.concatenate((self._row_expected, np.zeros(more)))
-        self._exponent = np.concatenate((self._exponent, np.ones(more)))
+        self._exponent = np.concatenate((self._exponent, np.ones(more, np.float32)))

@@ -67,7 +67,7 @@ class Goodput:
         )
         prefill_tokens = max(prefill_tokens, 0)
         sequences = rows + (step.prefill_rows if prefill_tokens else 0)
-        step_s = self._time.predict(step.kv_tokens, decode_tokens + prefill_tokens, sequences)
+        step_s = self._time.predict(step.kv_tokens, decode_tokens + prefill_tokens, sequences, prefill_tokens)
         step_s += self._draft.predict(step_s, drafting, k * drafting, k)
         tokens = drafting * expected_tokens(self.acceptance, k) + (rows - drafting)
         return tokens / step_s * (MUST_WIN if k == 0 else 1.0)
