@@ -16,6 +16,7 @@ import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,7 +110,6 @@ def command_line_help() -> str:
 
     from spark_llm.cli import parser
 
-    os.environ["COLUMNS"] = "80"
     top = parser()
     verbs = next(action for action in top._actions if isinstance(action, argparse._SubParsersAction))
     cache = verbs.choices["cache"]
@@ -120,7 +120,8 @@ def command_line_help() -> str:
         cache,
         *actions.choices.values(),
     )
-    return "\n".join(page.format_help() for page in pages)
+    with patch.dict(os.environ, COLUMNS="80"):
+        return "\n".join(page.format_help() for page in pages)
 
 
 def _analysis() -> Any:

@@ -35,7 +35,7 @@ jvm = spark._jvm.java.lang.ProcessHandle.current().pid()
 killed = []
 
 def workers():
-    tree = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True).stdout.splitlines()
+    tree = subprocess.run(["ps", "-ww", "-eo", "pid=,ppid=,args="], capture_output=True, text=True).stdout.splitlines()
     rows = [line.split(None, 2) for line in tree]
     daemons = {pid for pid, parent, args in rows if int(parent) == jvm and "pyspark.daemon" in args}
     return [int(pid) for pid, parent, args in rows if parent in daemons]
@@ -63,26 +63,37 @@ KILL_EXECUTOR = (
     + """
 import signal, subprocess, threading, time
 jvm = spark._jvm.java.lang.ProcessHandle.current().pid()
-asked = "SELECT id, llm('p', concat('row ', id)) a FROM range(0, 60000, 1, 4)"
+asked = "SELECT id, llm('p', concat('row ', id)) a FROM range(0, 24000, 1, 4)"
 check = "count(*) n", "count(DISTINCT id) ids", "count(a) a", "sum(crc32(concat(id, a))) s"
 calm = spark.sql(asked).selectExpr(*check).head()
-killed = []
+tracker = spark.sparkContext.statusTracker()
+killed, ended = [], threading.Event()
+
+def in_the_middle():
+    stages = [(stage, tracker.getStageInfo(stage)) for stage in tracker.getActiveStageIds()]
+    return [s for s, now in stages if now and now.numTasks == 8 and now.numCompletedTasks >= 2 and now.numActiveTasks >= 2]
 
 def kill():
-    time.sleep(1.0)
-    tree = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True).stdout.splitlines()
+    while not (stages := in_the_middle()):
+        if ended.wait(0.01):
+            return
+    tree = subprocess.run(["ps", "-ww", "-eo", "pid=,ppid=,args="], capture_output=True, text=True).stdout.splitlines()
     rows = [line.split(None, 2) for line in tree]
-    pid = next(int(p) for p, parent, args in rows if int(parent) == jvm and "CoarseGrainedExecutorBackend" in args)
-    os.kill(pid, signal.SIGKILL)
-    killed.append(pid)
+    pids = [int(p) for p, parent, args in rows if int(parent) == jvm and "CoarseGrainedExecutorBackend" in args]
+    assert len(pids) == 2, rows
+    os.kill(pids[0], signal.SIGKILL)
+    killed.append(stages[0])
 
 thread = threading.Thread(target=kill)
 thread.start()
 row = spark.sql(asked).selectExpr(*check).head()
+ended.set()
 thread.join()
-assert killed
+assert killed, "no moment with two tasks done and two running"
+stage = tracker.getStageInfo(killed[0])
+assert stage.numFailedTasks or stage.currentAttemptId, stage
 assert row == calm, (row, calm)
-assert (row.n, row.ids, row.a) == (60000, 60000, 60000), row
+assert (row.n, row.ids, row.a) == (24000, 24000, 24000), row
 print("fine", flush=True)
 """
 )
@@ -129,6 +140,11 @@ def test_a_killed_executor_loses_and_doubles_no_row():
     """SIGKILL of one of two executors -> the rows of an undisturbed run."""
     settings = {
         "spark.llm.engine.kind": "fake",
+        # the stage with the calls is the one of eight tasks
+        "spark.llm.exchange.partitions": "8",
+        # what the killed one had written is missed at once
+        "spark.shuffle.io.maxRetries": "1",
+        "spark.shuffle.io.retryWait": "100ms",
         "spark.executor.memory": "600m",
         "spark.driver.memory": "700m",
     }

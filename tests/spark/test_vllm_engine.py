@@ -18,7 +18,8 @@ from spark_llm import from_exception, metrics
 from spark_llm.demo import plain_udf
 from spark_llm.demo.run import MODEL
 from spark_llm.demo.tables import shop_tables
-from spark_llm.engine.uds import get_json
+from spark_llm.engine.metrics_poll import COUNTERS, PATH, parse
+from spark_llm.engine.uds import get_json, get_text
 from spark_llm.engine.wire import PROGRESS_PATH
 from spark_llm.interrupt import cancel_on_interrupt
 
@@ -143,15 +144,11 @@ def test_control_characters(spark, engine):
 
 def test_its_metrics_reach_the_metric_system_and_the_report(spark, engine, conf, tmp_path):
     conf("spark.llm.report.dir", str(tmp_path))
-    before = Counter(engine_counts(spark))
+    before = at_rest(spark, engine)
     spark.sql("SELECT llm('What is it about?', text, title, max_tokens => 24) FROM reviews").collect()
     cost = metrics.last_query(spark)[0]
     data = json.loads(Path(metrics.last_report(spark)).with_suffix(".json").read_text())
-    for _ in range(100):
-        gained = Counter(engine_counts(spark)) - before
-        if gained["generation_tokens"] >= cost.generated_tokens:
-            break
-        time.sleep(0.1)
+    gained = at_rest(spark, engine) - before
     assert gained["prompt_tokens"] == gained["prefix_cache_queries"] == cost.prompt_tokens
     assert gained["prefix_cache_hits"] == cost.cached_prompt_tokens
     assert gained["generation_tokens"] == cost.generated_tokens
@@ -170,6 +167,20 @@ def engine_counts(spark):
     with urlopen(f"{spark.sparkContext.uiWebUrl}/metrics/prometheus/") as answer:
         found = re.findall(r"LLMPlugin_engine_(\w+)_Count\S* (\d+)", answer.read().decode())
     return {name: int(value) for name, value in found}
+
+
+def at_rest(spark, engine):
+    """The same, once the engine has nothing to do and the metric system tells what the engine's own page tells."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        idle = under_way(engine) == 0
+        page = parse(get_text(state(engine)["socket"], PATH) or "")
+        own = {name: int(page[name]) for name in COUNTERS if name in page}
+        told = engine_counts(spark)
+        if idle and own and own == {name: told[name] for name in own}:
+            return Counter(own)
+        time.sleep(0.1)
+    raise AssertionError(f"the engine says {own}, the metric system {told}, requests under way: {not idle}")
 
 
 @pytest.mark.reliability("kill -9 of the engine in mid-query", "started again; no row lost or doubled")
