@@ -143,6 +143,7 @@ class Engine:
             HF_HUB_OFFLINE="1",
             VLLM_CPU_CI_ENV="1",
             OMP_NUM_THREADS="1",
+            NUMBA_NUM_THREADS="1",
             VLLM_PLUGINS="",
         )
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
@@ -161,7 +162,7 @@ class Engine:
             more["speculative_config"] = {
                 "method": "custom_class", "model": LOOK_UP_PROPOSER, "num_speculative_tokens": LENGTH,
             }  # fmt: skip
-            ours = {"policy": who.split(maxsplit=1)[0], "step_time": "h100-8b"}
+            ours = {"policy": who.split(maxsplit=1)[0], "pretend": "h100-8b"}
             more |= {"scheduler_cls": SCHEDULER, "additional_config": {"spark_llm": {"speculative": ours}}}
         self._llm = LLM(
             str(model),
@@ -188,6 +189,8 @@ class Engine:
         from spark_llm.prompts import SYSTEM_PROMPT
 
         self._llm.reset_prefix_cache()
+        if (forget := getattr(self._scheduler, "start_speculation", None)) is not None:
+            forget()
         self._scheduler.max_num_active_reqs = level
         self._counts.update(steps=0, drafted=0, accepted=0)
         chats, sampling = [], []

@@ -19,6 +19,7 @@ from spark_llm.smartspec.policy import Step, StepResult
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from spark_llm.costmodel.step_time import StepTime
     from spark_llm.smartspec.drafters.drafts import Draft, Drafts, Row
     from spark_llm.smartspec.policy import Ints, Policy
 
@@ -103,13 +104,20 @@ class Speculation:
         limits: of the engine.
         drafts: makes the drafts; None where a draft model does, on the engine's side.
         now_s: a clock; tests give their own.
+        pretend: steps are taken to last as long as this model says, for tests and benchmarks that must not
+            depend on the machine.
     """
 
     def __init__(
-        self, policy: Policy, limits: Limits, drafts: Drafts | None, now_s: Callable[[], float]
+        self,
+        policy: Policy,
+        limits: Limits,
+        drafts: Drafts | None,
+        now_s: Callable[[], float],
+        pretend: StepTime | None = None,
     ) -> None:
         self.policy, self.drafts = policy, drafts
-        self._limits, self._now_s = limits, now_s
+        self._limits, self._now_s, self._pretend = limits, now_s, pretend
         self._rows: dict[str, _Place] = {}
         self._free_slots = list(range(limits.rows - 1, -1, -1))
         self._draft_s = self._began_s = 0.0
@@ -195,6 +203,9 @@ class Speculation:
             if self.drafts is not None and row.draft is not None and length:
                 self.drafts.observe(row.draft.first(length), right)
             row.draft = None
+        step_s, draft_s = self._now_s() - self._began_s, self._draft_s
+        if self._pretend is not None:
+            step_s, draft_s = self._pretend.predict(kv_tokens, tokens, sequences, prefill_tokens), 0.0
         result = StepResult(
             slots=self._slots(requests),
             drafted=np.asarray(drafted, np.int64),
@@ -204,8 +215,8 @@ class Speculation:
             tokens=tokens,
             prefill_tokens=prefill_tokens,
             sequences=sequences,
-            step_s=self._now_s() - self._began_s,
-            draft_s=self._draft_s,
+            step_s=step_s,
+            draft_s=draft_s,
         )
         self._draft_s = 0.0
         self.policy.observe(result)

@@ -17,12 +17,13 @@ v1/spec_decode/custom_class_proposer.py. Inert unless `additional_config` has ou
 from __future__ import annotations
 
 import time
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spark_llm.engine.vitals import VitalsWriter
 from spark_llm.engine.wire import CALL_ARGUMENT
-from spark_llm.smartspec.choose import policy_of
+from spark_llm.smartspec.choose import policy_of, pretended
 from spark_llm.smartspec.drafters.drafts import Drafts
 from spark_llm.smartspec.drafters.forced import ForcedDrafter
 from spark_llm.smartspec.loop import Form, Limits, Speculation, Surroundings
@@ -70,6 +71,10 @@ class SpeculationMixin:
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.start_speculation()
+
+    def start_speculation(self) -> None:
+        """Begins to speculate, if that is switched on, with nothing learned."""
         settings = settings_of(self.vllm_config, "speculative")
         if settings is None or not self.num_spec_tokens:
             return
@@ -86,6 +91,7 @@ class SpeculationMixin:
             limits,
             self._drafts() if looks_up else None,
             time.perf_counter,
+            pretended(settings),
         )
         # With one, vLLM pads decodes with no drafts of its own, and its runner drafts as deep as it says.
         self.dynamic_sd_lookup = [self.num_spec_tokens] * (self.max_num_running_reqs + 1)
@@ -169,19 +175,21 @@ class SpeculationMixin:
         self._vitals.add(result, speculation.decision_s)
 
     def _surroundings(self) -> Surroundings:
-        chunk = self.max_num_scheduled_tokens
+        free_blocks = self.kv_cache_manager.block_pool.get_num_free_blocks()
         tokens = rows = 0
         for request in self.running:
             if request.is_prefill_chunk:
                 tokens += request.num_tokens - request.num_computed_tokens
                 rows += 1
-        for request in self.waiting:
-            # More than a step's worth tells nothing more, and a queue may hold a thousand.
-            if tokens >= chunk or rows + len(self.running) >= self.max_num_running_reqs:
+        # Of those that wait, the ones that could be let in; a queue may hold a thousand more.
+        places = self.max_num_active_reqs - len(self.running)
+        most = min(self.max_num_scheduled_tokens, free_blocks * self.block_size)
+        for request in islice(self.waiting, max(places, 0)):
+            if tokens + request.num_tokens > most:
                 break
             tokens += request.num_tokens - request.num_computed_tokens
             rows += 1
-        return Surroundings(tokens, rows, self.kv_cache_manager.block_pool.get_num_free_blocks())
+        return Surroundings(tokens, rows, free_blocks)
 
     def _grammar(self, request: Request) -> Any:
         """The grammar of a row, None where it has none, is not ready, or is not in force yet."""

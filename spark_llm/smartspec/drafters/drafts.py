@@ -196,29 +196,26 @@ class Drafts:
         self.min_survival = min_survival
         self._max_queries, self._new_tree = max_queries, new_tree
         self._queries: OrderedDict[Hashable, _Query] = OrderedDict()
-        self.rows: dict[str, Row] = {}
         self.drafted_tokens: Counter[Source] = Counter()
         self.accepted_tokens: Counter[Source] = Counter()
 
-    def start(
-        self, row_id: str, prompt_ids: Sequence[int], query_key: Hashable, grammar: Grammar | None = None
-    ) -> Row:
+    def start(self, prompt_ids: Sequence[int], query_key: Hashable, grammar: Grammar | None = None) -> Row:
         """A row begins to decode; rows with equal `query_key` share answers and rates.
 
         A grammar that is not ready, or waits for the end of reasoning, may be set later: `row.grammar`.
         """
-        query = self._queries.pop(query_key, None) or _Query(self._new_tree())
-        self._queries[query_key] = query
+        return Row(self, self._query(query_key), NgramDrafter(prompt_ids), grammar)
+
+    def learn(self, query_key: Hashable, answer_ids: Sequence[int]) -> None:
+        """Adds an answer that ended by itself, whether its row ever had a draft or not."""
+        self._query(query_key).tree.add(answer_ids)
+
+    def _query(self, key: Hashable) -> _Query:
+        query = self._queries.pop(key, None) or _Query(self._new_tree())
+        self._queries[key] = query
         if len(self._queries) > self._max_queries:
             self._queries.popitem(last=False)
-        row = self.rows[row_id] = Row(self, query, NgramDrafter(prompt_ids), grammar)
-        return row
-
-    def finish(self, row_id: str, regular: bool = True) -> None:
-        """A row is done; its answer is added to the query's when it ended by itself, not cut or aborted."""
-        row = self.rows.pop(row_id, None)
-        if row is not None and regular:
-            row._query.tree.add(row.answer_ids)  # noqa: SLF001
+        return query
 
     def observe(self, draft: Draft, accepted: int) -> None:
         """Counts a draft that was verified, cut to what was: `draft.first(k)`; for the metrics."""
