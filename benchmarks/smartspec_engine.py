@@ -1,7 +1,7 @@
 """Does speculation save steps of the real engine, and are the answers the same?
 
 vLLM on the CPU with the demo model, rows of its shop that it never saw, three tasks: copying a text out of
-the row, JSON under a schema, one label of a list. Greedy, in float32. Each is asked at concurrency 1, 8 and 64 by
+the row, JSON under a schema, one label of a list. Greedy, in float32. Each at concurrency 1, 8 and 64 by
 
     none      vLLM's own scheduler, no speculation
     ngram 7   vLLM's own n-gram drafts, always 7 (the naive rival)
