@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -20,7 +21,7 @@ DEFAULT: Final = 0.7
 
 _LOWEST, _HIGHEST = 0.01, 0.99
 _KEEP = 0.85
-_MEMORY_TRIALS = 40.0
+_MEMORY_TRIALS = 24.0
 _ROW_MEMORY_TRIALS = 32.0
 _ROW_FORGETS = 0.97
 _POSITION_PRIOR_TRIALS = 8.0
@@ -35,10 +36,10 @@ class Acceptance:
     A draft token is a trial when all before it were accepted, so that `accepts / trials` is
     `accepts / (accepts + first rejections)`: unbiased for any draft length, where accepted over drafted falls
     with the length. Counts fade with use: over steps as the published moving average does (0.85), slower where
-    a step has few trials, so that an estimate always rests on some 40 of them.
+    a step has few trials, so that an estimate always rests on some 24 of them.
 
-    * Over all rows: a position leans on the one before it, which is the geometric model where nothing is
-      known, and the first one on `DEFAULT`.
+    * Over all rows: a position leans on the one before it, times what the prior says of the two: the geometric
+      model where nothing is known. The first leans on the prior, or `DEFAULT`.
     * A row: one exponent. Its acceptance at a position is the common one to that power, so that its survival
       is the common survival to that power. Rows that were not drafted for drift back to 1, and are tried again.
 
@@ -58,15 +59,16 @@ class Acceptance:
         Args:
             positions: most draft tokens of a row.
             prior: acceptance by position from an earlier run; its last one serves for all further ones.
-            prior_trials: how many trials the prior is worth, at most 40.
+            prior_trials: how many trials the prior is worth, at most 24.
         """
         self.positions = positions
         self.trials = 0
-        start = [float(a) for a in prior][:positions] or [DEFAULT]
+        start = [min(max(float(a), _LOWEST), _HIGHEST) for a in prior][:positions] or [DEFAULT]
         start += [start[-1]] * (positions - len(start))
+        self._shape = [a / before for before, a in pairwise([1.0, *start])]
         weight = min(prior_trials, _MEMORY_TRIALS) if prior else 0.0
         self._trials = np.full(positions, weight)
-        self._accepts = self._trials * np.clip(start, _LOWEST, _HIGHEST)
+        self._accepts = self._trials * np.array(start)
         self._since = 1
         self._row_trials = np.zeros(0)
         self._row_accepts = np.zeros(0)
@@ -166,13 +168,14 @@ class Acceptance:
         self._exponent[slots] = np.log(own) / np.log(common)
 
     def _refresh(self) -> None:
-        common, before = np.empty(self.positions), DEFAULT
+        common, before = np.empty(self.positions), 1.0
         for at, (accepts, trials) in enumerate(
             zip(self._accepts.tolist(), self._trials.tolist(), strict=True)
         ):
             # The first position has no other to lean on, so a few trials should move it.
             weight = _POSITION_PRIOR_TRIALS if at else 1.0
-            before = min(max((accepts + weight * before) / (trials + weight), _LOWEST), _HIGHEST)
+            likely = min(before * self._shape[at], _HIGHEST)
+            before = min(max((accepts + weight * likely) / (trials + weight), _LOWEST), _HIGHEST)
             common[at] = before
         self._common = common
         log_survival = np.cumsum(np.log(common)).astype(np.float32)
