@@ -11,8 +11,9 @@ those without speculation.
     long prompts   the price of a prompt token is 30 µs instead of 18
     published      1,024 tokens of context and no prompts to compute, as in the published comparison
 
-Whether a token of an answer can be foreseen is drawn once for all policies. The oracle is our policy with the true acceptance. `best constant` is the best of none, 1, 3, 5 and 7 for the
-cell, over its whole run. Batch-size table: what the published step time gives for acceptance 0.7.
+Whether a token of an answer can be foreseen is drawn once for all policies. The oracle is our policy with the
+true acceptance. `best` is the best of none, 1, 3, 5 and 7 for the cell, over its whole run. Batch-size table:
+what the published step time gives for acceptance 0.7.
 """
 
 from __future__ import annotations
@@ -74,6 +75,7 @@ class Cell:
     own_tokens: int = 320
 
     def simulation(self, tokens: int, seed: int) -> Simulation:
+        """An engine that has not begun."""
         rows = max(5 * self.batch, min(tokens, 5_000 * self.batch) // self.answer_tokens)
         workload = grouped(
             rows,
@@ -95,6 +97,7 @@ class Predictable(Acceptance):
         self._luck = np.random.default_rng(seed).random((rows, longest + KMAX + 1), dtype=np.float32)
 
     def draw(self, rows: Any, generated: Any, step: int, drafted: Any, rng: Any) -> Any:  # noqa: ARG002
+        """See `Acceptance.draw`."""
         at = np.minimum(generated[:, None] + np.arange(KMAX), self._luck.shape[1] - 1)
         right = self._luck[rows[:, None], at] < self.alphas(rows, generated, step)[:, None]
         return np.minimum(np.logical_and.accumulate(right, axis=1).sum(axis=1), drafted)
@@ -114,6 +117,11 @@ def policy(name: str, cell: Cell, simulation: Simulation) -> Policy:
 
 def stationary(mean: float) -> Callable[[int, int], Any]:
     return lambda rows, seed: beta_alphas(rows, mean, seed)
+
+
+def constant(alpha: float) -> Callable[[int, int], Any]:
+    """The same for all rows."""
+    return lambda rows, _seed: np.full(rows, alpha)
 
 
 def drifting(*means: float) -> Callable[[int, int], Any]:
@@ -170,9 +178,8 @@ def cells(quick: bool) -> Iterator[Cell]:
                 yield Cell("long prompts", batch, str(mean), answer, stationary(mean), dear)
     for mean in PUBLISHED:
         for draft, batch in ((NGRAM, PUBLISHED_BATCH), (EAGLE, PUBLISHED_BATCH), (NGRAM, 256)):
-            alphas = (lambda rows, _seed, m=mean: np.full(rows, m))  # fmt: skip
             kind = f"published, {'draft model' if draft is EAGLE else 'n-gram'}"
-            yield Cell(kind, batch, str(mean), 200, alphas, H100_8B, draft, 1008, 8)
+            yield Cell(kind, batch, str(mean), 200, constant(mean), H100_8B, draft, 1008, 8)
 
 
 def measure(cell: Cell, names: tuple[str, ...], tokens: int, seed: int) -> dict[str, Any]:

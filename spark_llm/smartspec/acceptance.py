@@ -35,13 +35,14 @@ class Acceptance:
 
     A draft token is a trial when all before it were accepted, so that `accepts / trials` is
     `accepts / (accepts + first rejections)`: unbiased for any draft length, where accepted over drafted falls
-    with the length. Counts fade with use: over steps as the published moving average does (0.85), slower where
-    a step has few trials, so that an estimate always rests on some 24 of them.
+    with the length. Counts fade with use: over steps as the published moving average does (0.85), slower
+    where a step has few trials, so that an estimate always rests on some 24 of them.
 
-    * Over all rows: a position leans on the one before it, times what the prior says of the two: the geometric
-      model where nothing is known. The first leans on the prior, or `DEFAULT`.
+    * Over all rows: a position leans on the one before it, times what the prior says of the two: the
+      geometric model where nothing is known. The first leans on the prior, or `DEFAULT`.
     * A row: one exponent. Its acceptance at a position is the common one to that power, so that its survival
-      is the common survival to that power. Rows that were not drafted for drift back to 1, and are tried again.
+      is the common survival to that power. Rows that were not drafted for drift back to 1, and are tried
+      again.
 
     Differs from the paper, which keeps one acceptance for all rows and positions: prompts differ, and matches
     of a suffix tree get surer with their length.
@@ -125,7 +126,7 @@ class Acceptance:
     def _count(self, first: Ints, tried: Ints, accepted: Ints) -> None:
         size = self.positions + 1
         ended = np.bincount(np.concatenate((tried, accepted + size)), minlength=2 * size).reshape(2, size)
-        # Rows that are past a position, from 1 on: those that began before it less those that ended before it.
+        # At a position, from 1 on, are those that began before it less those that ended before it.
         trials, accepts = np.cumsum(np.bincount(first, minlength=size) - ended, axis=1)[:, :-1]
         most = int(trials.max())
         keep = max(_KEEP**self._since, 1.0 - most / _MEMORY_TRIALS)

@@ -58,8 +58,8 @@ class Prior:
 class Priors:
     """The file, read once; `save` adds what was learned to what others have written since.
 
-    A file that cannot be read, or not as what it should be, is a cold start and no error: the run learns anew,
-    and its `save` replaces the file.
+    A file that cannot be read, or not as what it should be, is a cold start and no error: the run learns
+    anew, and its `save` replaces the file.
 
     Attributes:
         problem: why nothing was read, for the log; empty where all is well.

@@ -40,10 +40,10 @@ _DRAINING: Final = 0.95
 class Value:
     """Maximises the rows per second of the whole run; one decision per step, one draft length per row.
 
-    With N rows that decode or could, P prompt tokens and O answer tokens of a row, the best lengths of the long
-    run maximise `N·l / T` with `l = 1 + Σ survival / D` tokens per row and step. T holds the decoding rows
-    and their drafts, and the prompts that must follow at this rate, `N·l·P/O` tokens; these grow with l like
-    the gain, so they leave the optimum where it is without them, as long as all of it fits the chunk:
+    With N rows that decode or could, P prompt tokens and O answer tokens of a row, the best lengths of the
+    long run maximise `N·l / T` with `l = 1 + Σ survival / D` tokens per row and step. T holds the decoding
+    rows and their drafts, and the prompts that must follow at this rate, `N·l·P/O` tokens; these grow with l
+    like the gain, so they leave the optimum where it is without them, as long as all of it fits the chunk:
     `N·(1 + k + l·P/O) ≤ chunk`. Beyond that prompts are what the engine waits for, and drafts only stand
     in their way. So `marginal.choose` gets the decode-only step and this room.
 

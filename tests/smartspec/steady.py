@@ -8,7 +8,9 @@ from spark_llm.smartspec.policy import Step, StepResult
 KMAX = 7
 
 
-def run(policy, batch, alpha, steps, *, time=H100_8B, draft=NGRAM, context=1024, seed=0, slower=1.0, drafts=KMAX):
+def run(
+    policy, batch, alpha, steps, *, time=H100_8B, draft=NGRAM, context=1024, seed=0, slower=1.0, drafts=KMAX
+):
     """Draft lengths of each step; `alpha` is a number or a function of the step; drafting takes `slower` times."""
     rng = np.random.default_rng(seed)
     slots, none = np.arange(batch), np.zeros(batch, np.int64)
@@ -21,6 +23,8 @@ def run(policy, batch, alpha, steps, *, time=H100_8B, draft=NGRAM, context=1024,
         tokens = batch + int(k.sum())
         step_s = time.predict(batch * context, tokens, batch)
         draft_s = slower * draft.predict(step_s, int(np.count_nonzero(k)), tokens - batch, int(k.max()))
-        policy.observe(StepResult(slots, k, accepted, none, batch * context, tokens, 0, batch, step_s, draft_s))
+        policy.observe(
+            StepResult(slots, k, accepted, none, batch * context, tokens, 0, batch, step_s, draft_s)
+        )
         lengths.append(k)
     return np.array(lengths)

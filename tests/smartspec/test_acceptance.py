@@ -93,15 +93,17 @@ def test_rows_without_drafts_say_nothing():
 
 @given(
     st.lists(
-        st.lists(st.tuples(st.integers(0, 40), st.integers(0, 6), st.integers(0, 6), st.integers(0, 6)), max_size=8),
+        st.lists(
+            st.tuples(st.integers(0, 40), st.integers(0, 6), st.integers(0, 6), st.integers(0, 6)), max_size=8
+        ),
         max_size=12,
     )
 )
 @settings(max_examples=100, deadline=None)
 def test_whatever_comes_it_stays_a_probability_that_falls_with_the_position(steps):
     acceptance = Acceptance(5)
-    for rows in steps:
-        rows = list({row[0]: row for row in rows}.values())
+    for step in steps:
+        rows = list({row[0]: row for row in step}.values())
         slots = np.array([row[0] for row in rows], np.int64)
         drafted = np.array([row[1] for row in rows], np.int64)
         accepted = np.minimum([row[2] for row in rows], drafted).astype(np.int64)

@@ -21,7 +21,13 @@ BEST = {
 
 def step_of(batch, drafts=8, prefill_tokens=0):
     return Step(
-        np.arange(batch), np.full(batch, drafts), np.zeros(batch, np.int64), batch * 1024, prefill_tokens, 1, 8192
+        np.arange(batch),
+        np.full(batch, drafts),
+        np.zeros(batch, np.int64),
+        batch * 1024,
+        prefill_tokens,
+        1,
+        8192,
     )
 
 

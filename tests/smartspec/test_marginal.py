@@ -40,7 +40,9 @@ def outcome(survival, cost, lengths):
 def test_as_good_as_trying_all(problem):
     survival, cost = problem
     chosen = choose(survival, cost)
-    slack = 1.0 / cost.step_s if cost.gain_tokens else 0.0  # what the first one that no longer fits would gain
+    slack = (
+        1.0 / cost.step_s if cost.gain_tokens else 0.0
+    )  # what the first one that no longer fits would gain
     every = itertools.product(range(len(survival) + 1), repeat=survival.shape[1])
     best = max(rate for lengths in every if (rate := outcome(survival, cost, lengths)) is not None)
     assert best - slack <= chosen.tokens_per_s * (1 + 1e-6)

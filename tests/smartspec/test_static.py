@@ -20,7 +20,9 @@ def test_lengths_by_batch_size_with_both_ends():
     assert len(table.draft_lengths(step(0))) == 0
 
 
-@pytest.mark.parametrize("table", [[], [(2, 4, 1)], [(1, 4, 1), (6, 8, 1)], [(1, 4, 1), (4, 8, 1)], [(1, 0, 1)]])
+@pytest.mark.parametrize(
+    "table", [[], [(2, 4, 1)], [(1, 4, 1), (6, 8, 1)], [(1, 4, 1), (4, 8, 1)], [(1, 0, 1)]]
+)
 def test_a_table_with_gaps_is_refused(table):
     with pytest.raises(ValueError, match="without gaps"):
         ByBatchSize(table)

@@ -10,7 +10,9 @@ def watched(watch, steps, saved_s, measured_s=1.0, gain=1.2):
     allowed = []
     for _ in range(steps):
         allowed.append(watch.allows(gain))
-        watch.observe(allowed[-1], saved_s=saved_s, measured_s=measured_s if allowed[-1] else 1.0, plain_s=1.0)
+        watch.observe(
+            allowed[-1], saved_s=saved_s, measured_s=measured_s if allowed[-1] else 1.0, plain_s=1.0
+        )
     return allowed
 
 
