@@ -348,6 +348,12 @@ ENTRIES: Final[tuple[Entry, ...]] = (
         "once.",
     ),
     _entry(
+        "costmodel.path", "string", None,
+        "What a step of the engine costs: a file that spark-llm profile has written, on each executor's "
+        "machine. Unset: a published fit, corrected by what is seen.",
+        scope="restart",
+    ),
+    _entry(
         "progress.enabled", "string", "auto",
         "Show how far the calls of a running query are. auto: in a terminal or notebook; true: also where "
         "there is none, a line every ten seconds.",

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
 
 # Columns of the regression: KV tokens, decode and draft tokens, prompt tokens, sequences, 1.
-_SEQUENCES = 3
+_DECODE, _PREFILL, _SEQUENCES = 1, 2, 3
 _FEATURES = 5
 _FEWEST = 8
+# How many records the prior's difference of prompt tokens and others weighs.
+_DIFFERENCE_RECORDS = 1.0
 # A normal law has one record in two million beyond it.
 _OUTLIER_SIGMAS = 5.0
 _MAD_TO_SIGMA = 1.4826
@@ -50,8 +52,8 @@ class StepFit:
     memory, but diverges when all records look alike.
 
     The prior is taken as a shape: it is scaled to the records' median time first, so that a preset of another
-    machine serves. Coefficients of tokens and of an empty step are never negative; that of sequences may be,
-    and `StepTime` keeps its sum above `base_s`.
+    machine serves. Of prompt tokens it says how they differ from others. Coefficients of tokens and of
+    an empty step are never negative; that of sequences may be, and `StepTime` keeps its sum above `base_s`.
 
     Args:
         prior: model to lean on.
@@ -60,7 +62,7 @@ class StepFit:
         skip: first records to leave out: they pay for compiling and warming up.
     """
 
-    def __init__(self, prior: StepTime, window: int = 512, prior_records: float = 1.0, skip: int = 3) -> None:
+    def __init__(self, prior: StepTime, window: int = 512, prior_records: float = 0.1, skip: int = 3) -> None:
         self._prior = _coefficients(prior)
         self._prior_records = prior_records
         self._ring = np.zeros((window, _FEATURES + 1))
@@ -112,9 +114,16 @@ class StepFit:
         """Ridge towards the prior; whatever must not be negative and would be is fixed at 0, worst first."""
         scale = np.sqrt((features**2).mean(axis=0))
         scale[scale == 0] = 1.0
-        scaled = features / scale
-        normal = scaled.T @ scaled + self._prior_records * np.eye(_FEATURES)
-        target = scaled.T @ seconds + self._prior_records * prior * scale
+        penalty = self._prior_records * np.diag(scale**2)
+        # Without drafts, the price of a decoded token cannot be told from that of a row; prompts are a better
+        # sign of it than the prior.
+        difference = np.zeros(_FEATURES)
+        difference[[_DECODE, _PREFILL]] = (scale[_DECODE], -scale[_DECODE])
+        penalty[_PREFILL] = penalty[:, _PREFILL] = 0.0
+        penalty += _DIFFERENCE_RECORDS * np.outer(difference, difference)
+        # In units of what each feature does to the time of a step, for the sake of the solver.
+        normal = (features.T @ features + penalty) / np.outer(scale, scale)
+        target = (features.T @ seconds + penalty @ prior) / scale
         free = np.ones(_FEATURES, dtype=bool)
         while True:
             solved = np.zeros(_FEATURES)

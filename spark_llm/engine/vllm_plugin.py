@@ -10,6 +10,7 @@
                  | {"error": {"condition", "message"}} | {"again": REASON}, …]}   in the order of messages
 
 GET and POST /spark_llm/v1/clock read and reset the engine's clock, for benchmarks.
+GET and POST /spark_llm/v1/steps read and clear what its steps were, for fitting a cost model.
 GET /spark_llm/v1/progress tells the supervisor for how long the engine had requests and took no step.
 
 Loaded only where VLLM_PLUGINS names `spark_llm_batch`; it adds a route and changes nothing else.
@@ -36,10 +37,10 @@ from spark_llm.engine.answers import clip
 from spark_llm.engine.clock import EngineClock
 from spark_llm.engine.control_text import ControlText, of_tokenizer
 from spark_llm.engine.json_grammar import with_fixed_blanks
-from spark_llm.engine.progress import Progress
+from spark_llm.engine.step_recorder import StepRecorder, context_tokens
 from spark_llm.engine.too_long import prompt_too_long
 from spark_llm.engine.vitals import VitalsCollector
-from spark_llm.engine.wire import BATCH_PATH, CLOCK_PATH, PROGRESS_PATH
+from spark_llm.engine.wire import BATCH_PATH, CLOCK_PATH, PROGRESS_PATH, STEPS_PATH
 from spark_llm.errors import SparkLLMError, request_rejected
 
 if TYPE_CHECKING:
@@ -67,11 +68,13 @@ class BatchEndpoint:
         app.add_api_route(CLOCK_PATH, read_clock, methods=["GET"], response_model=None)
         app.add_api_route(CLOCK_PATH, reset_clock, methods=["POST"], response_model=None)
         app.add_api_route(PROGRESS_PATH, read_progress, methods=["GET"], response_model=None)
+        app.add_api_route(STEPS_PATH, read_steps, methods=["GET"], response_model=None)
+        app.add_api_route(STEPS_PATH, clear_steps, methods=["POST"], response_model=None)
 
     async def init_state(self, engine_client: Any, state: Any, args: Namespace) -> None:  # noqa: ARG002
         """Starts the clock and the watch on steps; the serving object is looked up on each request."""
         state.spark_llm_clock = EngineClock()
-        state.spark_llm_progress = Progress()
+        state.spark_llm_progress = StepRecorder(lambda: context_tokens(engine_client.output_processor))
         state.spark_llm_control = None
         if (path := _vitals_of(engine_client)) is not None:
             REGISTRY.register(VitalsCollector(path))
@@ -101,6 +104,21 @@ async def read_progress(raw_request: Request) -> Response:
     return JSONResponse(
         {"requests": requests, "stalled_s": state.spark_llm_progress.stalled_s(requests) if watched else 0.0}
     )
+
+
+async def read_steps(raw_request: Request) -> Response:
+    """{"recording": whether the engine tells, "steps": [a list per `EngineStep`, oldest first]}."""
+    state = raw_request.app.state
+    config = state.openai_serving_chat.engine_client.vllm_config.observability_config
+    return JSONResponse(
+        {"recording": config.enable_logging_iteration_details, "steps": state.spark_llm_progress.steps()}
+    )
+
+
+async def clear_steps(raw_request: Request) -> Response:
+    """Forgets the steps so far."""
+    raw_request.app.state.spark_llm_progress.clear()
+    return JSONResponse({})
 
 
 async def reset_clock(raw_request: Request) -> Response:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 BATCH_PATH = "/spark_llm/v1/batch"
 CLOCK_PATH = "/spark_llm/v1/clock"
 PROGRESS_PATH = "/spark_llm/v1/progress"
+STEPS_PATH = "/spark_llm/v1/steps"
 # Under this name vLLM's scheduler finds `Sampling.call` among a request's arguments.
 CALL_ARGUMENT = "spark_llm_call"
 

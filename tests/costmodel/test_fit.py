@@ -109,6 +109,21 @@ def test_records_that_all_look_alike_keep_the_shape_of_the_prior() -> None:
     assert found.step_time.prefill_token_s == pytest.approx(3 * H100_8B.token_s, rel=0.01)
 
 
+def test_without_drafts_prompts_tell_the_price_of_a_token() -> None:
+    fit, rng = StepFit(H100_8B, skip=0), np.random.default_rng(3)
+    truth = StepTime(kv_s=4e-8, token_s=1e-4, sequence_s=6e-5, base_s=6e-3)
+    for _ in range(400):
+        decoding, prefill = int(rng.integers(0, 64)), int(rng.integers(1, 2048)) * int(rng.integers(0, 2))
+        kv, sequences = decoding * int(rng.integers(100, 2000)), decoding + (prefill > 0)
+        if sequences:
+            seconds = truth.predict(kv, decoding + prefill, sequences) * (1 + 0.02 * rng.standard_normal())
+            fit.add(kv, decoding + prefill, sequences, seconds, prefill)
+    found = fit.fit()
+    assert found is not None
+    # As well as if there were drafts of three tokens a row to tell them apart.
+    assert found.step_time.predict(32_000, 256, 64) == pytest.approx(truth.predict(32_000, 256, 64), rel=0.1)
+
+
 @settings(deadline=None, max_examples=60)
 @given(
     steps=st.lists(
