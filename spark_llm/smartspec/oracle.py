@@ -43,6 +43,6 @@ class _True(Acceptance):
         super().__init__(positions)
         self._truth = truth
 
-    def survival(self, slots: Ints, forced: Ints | None = None) -> Chances:
+    def survival(self, slots: Ints, forced: Ints | None = None) -> Chances:  # noqa: ARG002  the truth knows
         """Shape (positions, rows): true survival, forced tokens included."""
         return np.ascontiguousarray(self._truth().T[: self.positions])

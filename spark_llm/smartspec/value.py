@@ -29,17 +29,21 @@ PROBE_EVERY: Final = 12
 """Steps without drafts after which a few rows are tried."""
 PROBE_SHARE: Final = 0.1
 """Of a step's time, what its probes may take."""
+PROBE_COST: Final = 0.01
+"""Of all time, what probes may take: those of dear drafters are rarer."""
 REFIT_EVERY: Final = 32
 """Steps between two fits of the time of a step."""
+_MOST_RATIO: Final = 100.0
+_DRAINING: Final = 0.95
 
 
 class Value:
     """Maximises the rows per second of the whole run; one decision per step, one draft length per row.
 
-    With N rows that decode or could, P prompt tokens and O answer tokens of a row, the best lengths of the long
-    run maximise `N·l / T` with `l = 1 + Σ survival / D` tokens per row and step. T holds the decoding rows
-    and their drafts, and the prompts that must follow at this rate, `N·l·P/O` tokens; these grow with l like
-    the gain, so they leave the optimum where it is without them, as long as all of it fits the chunk:
+    With N rows that decode or could, P prompt tokens and O answer tokens of a row, the best lengths of the
+    long run maximise `N·l / T` with `l = 1 + Σ survival / D` tokens per row and step. T holds the decoding
+    rows and their drafts, and the prompts that must follow at this rate, `N·l·P/O` tokens; these grow with l
+    like the gain, so they leave the optimum where it is without them, as long as all of it fits the chunk:
     `N·(1 + k + l·P/O) ≤ chunk`. Beyond that prompts are what the engine waits for, and drafts only stand
     in their way. So `marginal.choose` gets the decode-only step and this room.
 
@@ -100,7 +104,8 @@ class Value:
         self._positions = np.arange(kmax)[:, None]
         self._drafting = False
         self._probing = False
-        self._quiet_steps = 0
+        self._quiet_steps = self._waited_steps = 0
+        self._peak_rows = 0.0
         self._least = 1.0
         self._token_value_s = 0.0
 
@@ -131,11 +136,10 @@ class Value:
             self._probing, self._quiet_steps = False, 0
             return chosen.lengths
         self._quiet_steps += 1
-        self._probing = self._quiet_steps > PROBE_EVERY
-        if not self._probing:
-            return np.zeros(rows, np.int64)
-        lengths = self._probes(step, plain_s)
-        self._quiet_steps = 0
+        lengths = np.zeros(rows, np.int64)
+        self._probing = self._quiet_steps > PROBE_EVERY and self._probe(step, plain_s, lengths)
+        if self._probing:
+            self._waited_steps, self._quiet_steps = self._quiet_steps, 0
         return lengths
 
     def observe(self, result: StepResult) -> None:
@@ -149,7 +153,7 @@ class Value:
         drafted, accepted = int(result.drafted.sum()), int(result.accepted.sum())
         if self._probing and drafted and accepted >= self._least * drafted:
             # Pays for itself: no need to wait with the next.
-            self._quiet_steps = PROBE_EVERY
+            self._quiet_steps = self._waited_steps
         self.watch.observe(
             drafted > 0 and not self._probing,
             saved_s=self._token_value_s * accepted,
@@ -181,7 +185,7 @@ class Value:
         rows = int(np.count_nonzero(result.drafted))
         predicted_s = self._draft_prior.predict(result.step_s, rows, drafted, int(result.drafted.max()))
         if predicted_s > 0:
-            ratio = min(max(result.draft_s / predicted_s, 0.0), 10.0)
+            ratio = min(max(result.draft_s / predicted_s, 0.0), _MOST_RATIO)
             self._draft_ratio += 0.05 * (ratio - self._draft_ratio)
             self._draft = _times(self._draft_prior, self._draft_ratio)
 
@@ -202,7 +206,9 @@ class Value:
         linear_s = time.kv_s * kv_tokens + time.token_s * all_rows + time.sequence_s * all_rows
         chunk = step.chunk_tokens / all_rows
         # A row's first token comes with its prompt, so that this step of it has no other tokens.
-        follows = (self.turnover.prompt_tokens(step) - chunk) / self.turnover.answer_tokens
+        self._peak_rows = max(all_rows, 0.999 * self._peak_rows)
+        drains = not step.prefill_tokens and all_rows < _DRAINING * self._peak_rows
+        follows = 0.0 if drains else (self.turnover.prompt_tokens(step) - chunk) / self.turnover.answer_tokens
         room = (chunk - 1.0 - follows) * rows
         cost = Cost(
             step_s=(decode_s + draft.predict(decode_s, all_rows, 1, 0)) * share,
@@ -231,13 +237,17 @@ class Value:
         step_s = cost.step_s + cost.token_s * np.maximum(drafts - cost.free_tokens, 0)
         return 1 + int(np.argmax((rows + gained) / (step_s + self._draft.depth_s * depths)))
 
-    def _probes(self, step: Step, step_s: float) -> Ints:
-        lengths = np.zeros(len(step.slots), np.int64)
+    def _probe(self, step: Step, plain_s: float, lengths: Ints) -> bool:
+        """Gives some rows one draft token, unless the last ones are too short ago for what it costs."""
         can = np.flatnonzero((step.drafts > 0) & (step.forced == 0))
-        affordable = int(PROBE_SHARE * step_s / max(self._time.token_s, 1e-12))
-        spare = step.chunk_tokens - len(step.slots)
-        lengths[can[: max(min(affordable, spare), 1)]] = 1
-        return lengths
+        affordable = int(PROBE_SHARE * plain_s / max(self._time.token_s, 1e-12))
+        can = can[: max(min(affordable, step.chunk_tokens - len(step.slots)), 1)]
+        rows = len(can)
+        cost_s = self._draft.predict(plain_s, rows, rows, 1) + self._time.token_s * rows
+        if not rows or cost_s > PROBE_COST * plain_s * 1.5 * self._quiet_steps:
+            return False
+        lengths[can] = 1
+        return True
 
 
 def _times(draft: DraftTime, factor: float) -> DraftTime:

@@ -22,10 +22,10 @@ class Watch:
     Predictions choose the draft lengths; this catches predictions that are wrong: a drafter slower than its
     model, a step time that does not fit. Steps without drafts tell how fast the engine is against the model.
 
-    Differs from the paper: the published switch looks at whether anything was verified. A threshold of 5 %, as
-    first proposed, would give away up to 5 % against the best constant length, so it is 2 %; and a plain wait
-    of 100 steps would be deaf to drafts that become good, so a rise of the predicted gain (probes go on all the
-    while) ends it at once.
+    Differs from the paper: the published switch looks at whether anything was verified. A threshold of 5 %,
+    as first proposed, would give away up to 5 % against the best constant length, so it is 2 %; and a plain
+    wait of 100 steps would be deaf to drafts that become good, so a rise of the predicted gain (probes go on
+    all the while) ends it at once.
 
     Attributes:
         won: ratio of work per second with drafts to that without, in the last full window.

@@ -3,7 +3,7 @@
 Workload (workload.py)        prompts as paths of a prefix trie, own tokens, output lengths, arrivals
     │ waiting queue
     ▼
-Simulation (engine.py) ── admits, chunks prompts, decodes, verifies drafts, preempts, as vLLM's scheduler does
+Simulation (engine.py) ── Scheduler (scheduler.py): admits, chunks prompts, preempts, as vLLM does
     │   │ BlockCache (blocks.py): KV blocks, prefix hits, eviction      Batch (batch.py): rows in arrays
     │   │ Policy (spark_llm.smartspec.policy): k per row    Acceptance (acceptance.py): which drafts are right
     │   ▼ StepTime.predict + DraftTime.predict = seconds of the step
