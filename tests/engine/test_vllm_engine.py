@@ -13,9 +13,10 @@ import pytest
 
 from spark_llm.engine.http_batch import HttpBatchClient
 from spark_llm.engine.process import members
+from spark_llm.engine.step_recorder import DETAILS_OPTION, EngineStep
 from spark_llm.engine.types import Constraint, EngineRequest, Sampling
 from spark_llm.engine.uds import get_json
-from spark_llm.engine.wire import PROGRESS_PATH
+from spark_llm.engine.wire import PROGRESS_PATH, STEPS_PATH
 
 pytest.importorskip("vllm")
 pytestmark = [pytest.mark.vllm, pytest.mark.slow]
@@ -65,6 +66,7 @@ def engine(tmp_path_factory, supervisor_class):
         "spark.llm.engine.maxModelLen": str(MAX_MODEL_LEN),
         "spark.llm.engine.kvCacheMemory": "64m",
         "spark.llm.engine.stallTimeout": "15s",
+        "spark.llm.engine.args": json.dumps({DETAILS_OPTION: True}),
     }
     one = supervisor_class(folder / "e", conf)
     one.until("ready", timeout=300)
@@ -84,7 +86,7 @@ def ask(client, users, constraint=None, max_tokens=16, priority=0):
     return client.submit(requests, Sampling(None, 0.0, max_tokens, None, constraint)).result(120)
 
 
-def test_answers_with_usage_and_cached_prefix(client):
+def test_answers_with_usage_and_cached_prefix(engine, client):
     users = [f"Is it about food? {'The same long words. ' * 12} {number}" for number in range(100)]
     first = ask(client, users)
     again = ask(client, users, priority=3)
@@ -93,6 +95,17 @@ def test_answers_with_usage_and_cached_prefix(client):
     assert all(one.cached_prompt_tokens >= 32 for one in again)
     assert all(one.cached_prompt_tokens % 32 == 0 for one in again)
     assert [one.text for one in first] == [one.text for one in again]
+    steps = [EngineStep(*step) for step in get_json(str(engine.folder / "engine.sock"), STEPS_PATH)["steps"]]
+    both = first + again
+    assert sum(step.prefill_tokens for step in steps) == sum(
+        one.prompt_tokens - one.cached_prompt_tokens for one in both
+    )
+    # The first token of each comes with the end of its prompt.
+    assert sum(step.tokens - step.prefill_tokens for step in steps) == sum(
+        one.generated_tokens - 1 for one in both
+    )
+    assert all(step.model_s > 0 for step in steps)
+    assert max(step.kv_tokens for step in steps) > max(one.prompt_tokens for one in both)
 
 
 def test_a_prompt_that_is_too_long_fails_alone(client):
