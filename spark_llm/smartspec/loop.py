@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from spark_llm.costmodel.step_time import StepTime
+    from spark_llm.smartspec.acceptance_by_call import AcceptanceByCall
     from spark_llm.smartspec.drafters.drafts import Draft, Drafts, Row
     from spark_llm.smartspec.policy import Ints, Policy
 
-# Looking at a grammar costs the engine's loop some 20 µs a row; with more rows a forced token saves less than that.
+# A look at a grammar costs the engine some 20 µs a row; with more rows forced tokens save less than that.
 MOST_FORCED_ROWS: Final = 64
 
 
@@ -104,6 +105,7 @@ class Speculation:
         limits: of the engine.
         drafts: makes the drafts; None where a draft model does, on the engine's side.
         now_s: a clock; tests give their own.
+        acceptance: learns which call each row belongs to, where it tells calls apart.
         pretend: steps are taken to last as long as this model says, for tests and benchmarks that must not
             depend on the machine.
     """
@@ -114,9 +116,10 @@ class Speculation:
         limits: Limits,
         drafts: Drafts | None,
         now_s: Callable[[], float],
+        acceptance: AcceptanceByCall | None = None,
         pretend: StepTime | None = None,
     ) -> None:
-        self.policy, self.drafts = policy, drafts
+        self.policy, self.drafts, self.acceptance = policy, drafts, acceptance
         self._limits, self._now_s, self._pretend = limits, now_s, pretend
         self._rows: dict[str, _Place] = {}
         self._free_slots = list(range(limits.rows - 1, -1, -1))
@@ -133,7 +136,7 @@ class Speculation:
             around: the rest of the step.
             forms: of each row; see `Form`.
         """
-        self._admit(requests)
+        self._admit(requests, forms)
         began = self._now_s()
         forced = self._forced(requests, forms)
         self._draft_s += self._now_s() - began
@@ -234,14 +237,17 @@ class Speculation:
             self.drafts.learn(call, request.all_token_ids[request.num_prompt_tokens :])
         self._release([request.request_id])
 
-    def _admit(self, requests: Sequence[DecodingRequest]) -> None:
-        names = [request.request_id for request in requests]
-        new = [name for name in names if name not in self._rows]
+    def _admit(self, requests: Sequence[DecodingRequest], forms: Sequence[Form]) -> None:
+        calls = {request.request_id: form.call for request, form in zip(requests, forms, strict=True)}
+        new = [name for name in calls if name not in self._rows]
         if len(new) > len(self._free_slots):
             # Rows that were preempted gave their place to others, and begin anew.
-            self._release(self._rows.keys() - set(names))
+            self._release(self._rows.keys() - calls.keys())
         for name in new:
             self._rows[name] = _Place(self._free_slots.pop())
+        if self.acceptance is not None and new:
+            slots = np.array([self._rows[name].slot for name in new])
+            self.acceptance.admit(slots, [calls[name] for name in new])
 
     def _release(self, names: Iterable[str]) -> None:
         gone = [row.slot for name in names if (row := self._rows.pop(name, None)) is not None]

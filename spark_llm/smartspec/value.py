@@ -13,11 +13,10 @@ from spark_llm.smartspec.turnover import Turnover
 from spark_llm.smartspec.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from spark_llm.costmodel.fit import StepFit
     from spark_llm.costmodel.step_time import DraftTime, StepTime
     from spark_llm.smartspec.acceptance import Chances
+    from spark_llm.smartspec.acceptance_by_call import AcceptanceByCall
     from spark_llm.smartspec.marginal import Chosen
     from spark_llm.smartspec.policy import Ints, Step, StepResult
 
@@ -67,8 +66,7 @@ class Value:
         time: of a step; the first guess where `fit` is given.
         draft: what drafting adds.
         kmax: most draft tokens of a row.
-        prior: acceptance by position of an earlier run.
-        prior_trials: how many trials it rests on.
+        acceptance: where the estimates are kept, with those of an earlier run if there was one.
         fit: learns the time of a step.
 
     Attributes:
@@ -88,11 +86,10 @@ class Value:
         draft: DraftTime,
         kmax: int,
         *,
-        prior: Sequence[float] = (),
-        prior_trials: float = 16.0,
+        acceptance: Acceptance | AcceptanceByCall | None = None,
         fit: StepFit | None = None,
     ) -> None:
-        self.acceptance = Acceptance(kmax, prior, prior_trials)
+        self.acceptance = acceptance or Acceptance(kmax)
         self.turnover = Turnover()
         self.watch = Watch()
         self.gain = 1.0

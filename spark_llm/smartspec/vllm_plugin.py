@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from spark_llm.engine.vitals import VitalsWriter
 from spark_llm.engine.wire import CALL_ARGUMENT
-from spark_llm.smartspec.choose import policy_of, pretended
+from spark_llm.smartspec.choose import LOOK_UP, Memory, policy_of, pretended
 from spark_llm.smartspec.drafters.drafts import Drafts
 from spark_llm.smartspec.drafters.forced import ForcedDrafter
 from spark_llm.smartspec.loop import Form, Limits, Speculation, Surroundings
@@ -32,8 +32,11 @@ from spark_llm.smartspec.vitals import SpeculationVitals
 if TYPE_CHECKING:
     from vllm.config import VllmConfig
     from vllm.v1.core.sched.output import SchedulerOutput
+    from vllm.v1.core.sched.scheduler import Scheduler
     from vllm.v1.outputs import DraftTokenIds, ModelRunnerOutput
     from vllm.v1.request import Request
+else:
+    Scheduler = object
 
 
 class LookUpProposer:
@@ -64,7 +67,7 @@ def settings_of(vllm_config: VllmConfig, technique: str) -> dict[str, Any] | Non
     return found
 
 
-class SpeculationMixin:
+class SpeculationMixin(Scheduler):
     """Goes before `vllm.v1.core.sched.scheduler.Scheduler`."""
 
     speculation: Speculation | None = None
@@ -86,11 +89,15 @@ class SpeculationMixin:
             model_len_tokens=self.max_model_len,
             block_tokens=self.block_size,
         )
+        drafter = LOOK_UP if looks_up else self.vllm_config.speculative_config.model
+        self._memory = Memory(settings.get("dir"), limits.draft_tokens, drafter)
+        acceptance = self._memory.acceptance
         self.speculation = Speculation(
-            policy_of(settings, limits, looks_up=looks_up),
+            policy_of(settings, limits.draft_tokens, acceptance, drafter),
             limits,
             self._drafts() if looks_up else None,
             time.perf_counter,
+            acceptance,
             pretended(settings),
         )
         # With one, vLLM pads decodes with no drafts of its own, and its runner drafts as deep as it says.
@@ -143,6 +150,12 @@ class SpeculationMixin:
             self.speculation.finished(request, _call_of(request), whole=_ended_by_itself(request))
         return super()._free_request(request, delay_free_blocks)
 
+    def shutdown(self) -> None:
+        """Ends with what was learned kept."""
+        if self.speculation is not None:
+            self._memory.save(now=True)
+        super().shutdown()
+
     def _propose(self, speculation: Speculation, requests: list[Request]) -> None:
         forms = [Form(_call_of(request), self._grammar(request)) for request in requests]
         lengths = speculation.lengths(requests, self._surroundings(), forms).tolist()
@@ -173,6 +186,7 @@ class SpeculationMixin:
             sequences=len(scheduled),
         )
         self._vitals.add(result, speculation.decision_s)
+        self._memory.save()
 
     def _surroundings(self) -> Surroundings:
         free_blocks = self.kv_cache_manager.block_pool.get_num_free_blocks()

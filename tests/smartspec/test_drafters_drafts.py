@@ -17,36 +17,26 @@ def new_drafts(**options):
 
 
 def answered(drafts, *answers, query="q"):
-    for number, answer in enumerate(answers):
-        drafts.start(str(number), [], query).extend(answer)
-        drafts.finish(str(number))
+    for answer in answers:
+        drafts.learn(query, answer)
 
 
 def test_a_label_is_drafted_from_finished_answers_of_the_same_query():
     drafts = new_drafts()
     answered(drafts, [7, 8, END], [7, 8, END])
-    assert drafts.start("a", [1, 2], "q").draft(5).tokens == (7, 8, END)
-    assert drafts.start("b", [1, 2], "other").draft(5) == Draft()
-
-
-def test_an_answer_that_was_cut_is_not_drafted_from():
-    drafts = new_drafts()
-    drafts.start("cut", [], "q").extend([7, 8, 9])
-    drafts.finish("cut", regular=False)
-    drafts.finish("never started")
-    assert drafts.start("a", [], "q").draft(5) == Draft()
-    assert list(drafts.rows) == ["a"]
+    assert drafts.start([1, 2], "q").draft(5).tokens == (7, 8, END)
+    assert drafts.start([1, 2], "other").draft(5) == Draft()
 
 
 def test_the_rows_own_text_is_drafted_from():
-    row = new_drafts().start("a", [1, 5, 6, 7, 8, 9, 2, 3], "q")
+    row = new_drafts().start([1, 5, 6, 7, 8, 9, 2, 3], "q")
     row.extend([5, 6])
     draft = row.draft(3)
     assert (draft.tokens, draft.sources, draft.forced) == ((7, 8, 9), ("ngram",) * 3, 0)
 
 
 def test_nothing_is_drafted_behind_the_end():
-    row = new_drafts().start("a", [5, 6, END, 1, 2, 5, 6], "q")
+    row = new_drafts().start([5, 6, END, 1, 2, 5, 6], "q")
     assert row.draft(9).tokens == (END,)
 
 
@@ -54,7 +44,7 @@ def test_forced_tokens_come_first_and_again_behind_a_guess():
     grammar = SetGrammar({1}, {2}, {7, 8}, {3}, {7, 8}, {END})
     drafts = new_drafts()
     answered(drafts, *[[1, 2, 7, 3, 8, END]] * 3)
-    draft = drafts.start("a", [], "q", grammar).draft(9)
+    draft = drafts.start([], "q", grammar).draft(9)
     assert draft.tokens == (1, 2, 7, 3, 8, END)
     assert (draft.sources[:3], draft.forced) == (("forced", "forced", "tree"), 2)
     assert draft.survival[:2] == (1.0, 1.0)
@@ -64,12 +54,12 @@ def test_forced_tokens_come_first_and_again_behind_a_guess():
 def test_a_draft_ends_where_the_grammar_does_not_allow_it():
     drafts = new_drafts()
     answered(drafts, [1, 2, 3, 4])
-    row = drafts.start("a", [], "q", SetGrammar({1, 9}, {2, 9}, {8, 9}, {4}))
+    row = drafts.start([], "q", SetGrammar({1, 9}, {2, 9}, {8, 9}, {4}))
     assert row.draft(9).tokens == (1, 2)
 
 
 def test_a_grammar_that_is_ready_later():
-    row = new_drafts().start("a", [], "q")
+    row = new_drafts().start([], "q")
     assert row.draft(1) == Draft()
     row.grammar = SetGrammar({5})
     assert row.draft(4).tokens == (5,)
@@ -80,20 +70,19 @@ def test_the_drafter_that_was_right_is_believed():
     drafts, prompt = new_drafts(), [5, 6, 1, 5, 6, 2]
     answered(drafts, *[[5, 7, END]] * 4)
     sources = []
-    for number in range(30):
-        row = drafts.start(f"r{number}", prompt, "q")
+    for _ in range(30):
+        row = drafts.start(prompt, "q")
         row.extend([5])
         sources.append(row.draft(1).sources)
         row.extend([6, END])
-        drafts.finish(f"r{number}", regular=False)
     assert (sources[0], sources[-1]) == (("tree",), ("ngram",))
     assert drafts.drafted_tokens == {}
 
 
 def test_a_drafter_that_is_never_right_is_not_drafted_from():
     drafts = new_drafts()
-    for number in range(100):
-        row = drafts.start(f"r{number}", [5, 6], "q")
+    for _ in range(100):
+        row = drafts.start([5, 6], "q")
         row.extend([5])
         drafted = row.draft(1).tokens
         row.extend([9])
@@ -104,10 +93,10 @@ def test_queries_are_bounded_and_the_one_used_longest_ago_leaves():
     drafts = new_drafts(max_queries=2)
     for query in ("a", "b"):
         answered(drafts, [3, 4], query=query)
-    drafts.start("again", [], "a")
-    drafts.start("new", [], "c")
-    assert drafts.start("x", [], "a").draft(1).tokens == (3,)
-    assert drafts.start("y", [], "b").draft(1).tokens == ()
+    drafts.start([], "a")
+    drafts.start([], "c")
+    assert drafts.start([], "a").draft(1).tokens == (3,)
+    assert drafts.start([], "b").draft(1).tokens == ()
 
 
 def test_counts_by_source_of_what_was_verified():
@@ -130,7 +119,7 @@ def test_every_draft_fits_and_leaves_the_grammar_as_it_was(prompt, answers, sets
     drafts = new_drafts()
     answered(drafts, *answers)
     grammar = SetGrammar(*sets) if constrained else None
-    row = drafts.start("a", prompt, "q", grammar)
+    row = drafts.start(prompt, "q", grammar)
     for _ in range(4):
         draft = row.draft(k)
         assert draft == row.draft(k)

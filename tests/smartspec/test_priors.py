@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from spark_llm.costmodel.presets import H100_8B, NGRAM
 from spark_llm.smartspec import priors as module
+from spark_llm.smartspec.acceptance import Acceptance
 from spark_llm.smartspec.priors import FILE, Priors
 from spark_llm.smartspec.value import Value
 
@@ -19,7 +20,7 @@ def test_what_a_run_saw_is_there_in_the_next(tmp_path):
     first.save()
     second = Priors(tmp_path / "statistics").get("labels", "n-gram")
     assert (second.acceptance, second.trials, second.at_s) == ((0.4, 0.8), 500, 7)
-    policy = Value(H100_8B, NGRAM, 4, prior=second.acceptance, prior_trials=second.trials)
+    policy = Value(H100_8B, NGRAM, 4, acceptance=Acceptance(4, second.acceptance, second.trials))
     assert policy.acceptance.common[0] == pytest.approx(0.4, abs=0.02)
     assert policy.acceptance.common[1] == pytest.approx(0.8, abs=0.05)
     assert Priors(tmp_path / "statistics").get("labels", "suffix") is None

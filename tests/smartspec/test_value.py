@@ -7,6 +7,7 @@ import steady
 from spark_llm.costmodel.fit import StepFit
 from spark_llm.costmodel.presets import EAGLE, H100_8B, NGRAM
 from spark_llm.costmodel.step_time import DraftTime, StepTime
+from spark_llm.smartspec.acceptance import Acceptance
 from spark_llm.smartspec.policy import Step, StepResult
 from spark_llm.smartspec.value import PROBE_EVERY, Value
 
@@ -112,6 +113,6 @@ def test_forced_tokens_are_taken_where_guesses_are_not():
 
 
 def test_a_warm_start_needs_no_learning():
-    cold, warm = Value(H100_8B, NGRAM, 7), Value(H100_8B, NGRAM, 7, prior=[0.1], prior_trials=1000)
+    cold, warm = Value(H100_8B, NGRAM, 7), Value(H100_8B, NGRAM, 7, acceptance=Acceptance(7, [0.1], 1000))
     assert cold.draft_lengths(step(256)).max() > 0
     assert warm.draft_lengths(step(256)).max() == 0
