@@ -58,6 +58,10 @@ class ForcedDrafter:
         """The only token that fits next, or None where several do or the answer has ended."""
         if grammar.is_terminated():
             return None
+        matcher = _matcher(grammar)
+        if matcher is not None and not matcher.is_completed() and not matcher.find_jump_forward_string():
+            # Not even one byte is certain: a tenth of the time that a bitmask of 150,000 tokens takes.
+            return None
         words = self._bitmask[0]
         words.fill(-1)  # a backend may leave a row alone that allows everything
         grammar.fill_bitmask(self._bitmask, 0)
@@ -80,8 +84,14 @@ class ForcedDrafter:
 
         Empty for backends that cannot tell that text: only xgrammar's matcher can.
         """
-        find = getattr(getattr(grammar, "matcher", None), "find_jump_forward_string", None)
-        if find is None or grammar.is_terminated():
+        matcher = _matcher(grammar)
+        if matcher is None or grammar.is_terminated():
             return []
-        text = find()
+        text = matcher.find_jump_forward_string()
         return grammar.validate_tokens(list(self._tokenize(text)[:k])) if text else []
+
+
+def _matcher(grammar: Grammar) -> Any:
+    """The xgrammar matcher inside, or None for other backends."""
+    matcher = getattr(grammar, "matcher", None)
+    return matcher if hasattr(matcher, "find_jump_forward_string") else None
