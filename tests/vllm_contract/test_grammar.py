@@ -16,6 +16,7 @@ def test_a_requests_grammar_has_the_drafters_names():
     from vllm.v1.structured_output.backend_types import StructuredOutputGrammar
     from vllm.v1.structured_output.backend_xgrammar import XgrammarGrammar
     from vllm.v1.structured_output.request import StructuredOutputRequest
+    from xgrammar import GrammarMatcher
 
     from spark_llm.smartspec.drafters.forced import Grammar
 
@@ -28,6 +29,8 @@ def test_a_requests_grammar_has_the_drafters_names():
     assert isinstance(StructuredOutputRequest.is_grammar_ready, property)
     assert "reasoning_ended" in StructuredOutputRequest.__annotations__
     assert "matcher" in XgrammarGrammar.__annotations__
+    assert parameters(GrammarMatcher.find_jump_forward_string) == ["self"]
+    assert parameters(GrammarMatcher.is_completed) == ["self"]
 
 
 def test_drafts_from_vllms_own_grammar():

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Hashable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from spark_llm.smartspec.drafters.acceptance import Acceptance
 from spark_llm.smartspec.drafters.forced import ForcedDrafter, Grammar
@@ -32,8 +31,7 @@ _PRIORS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """Tokens that may come next.
 
     Attributes:
@@ -53,8 +51,7 @@ class Draft:
         return Draft(self.tokens[:k], self.sources[:k], self.survival[:k], min(self.forced, k))
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidate:
+class _Candidate(NamedTuple):
     source: Source
     tokens: list[int]
     kinds: list[int]
