@@ -202,6 +202,7 @@ class Drafts:
         """A row begins to decode; rows with equal `query_key` share answers and rates.
 
         A grammar that is not ready, or waits for the end of reasoning, may be set later: `row.grammar`.
+        Until then drafts may not fit it, and the engine has to cut them.
         """
         query = self._queries.pop(query_key, None) or _Query(self._new_tree())
         self._queries[query_key] = query

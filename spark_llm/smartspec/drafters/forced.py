@@ -21,7 +21,10 @@ import numpy as np
 
 
 class Grammar(Protocol):
-    """Part of vLLM's StructuredOutputGrammar, which `request.structured_output_request.grammar` holds."""
+    """Part of vLLM's StructuredOutputGrammar, which `request.structured_output_request.grammar` holds.
+
+    Of vLLM's backends xgrammar alone fills a NumPy bitmask and knows the jump-forward string; see `readable`.
+    """
 
     def accept_tokens(self, request_id: str, tokens: list[int]) -> bool:
         """Advances; the request's name is for the log only."""
@@ -37,6 +40,11 @@ class Grammar(Protocol):
 
     def is_terminated(self) -> bool:
         """True after the answer's end token."""
+
+
+def readable(grammar: object) -> bool:
+    """True for xgrammar's grammars; rows of other backends are drafted for as if they had none."""
+    return _matcher(grammar) is not None
 
 
 class ForcedDrafter:
@@ -91,7 +99,7 @@ class ForcedDrafter:
         return grammar.validate_tokens(list(self._tokenize(text)[:k])) if text else []
 
 
-def _matcher(grammar: Grammar) -> Any:
+def _matcher(grammar: object) -> Any:
     """The xgrammar matcher inside, or None for other backends."""
     matcher = getattr(grammar, "matcher", None)
     return matcher if hasattr(matcher, "find_jump_forward_string") else None
