@@ -25,22 +25,20 @@ def tokens_of_a_step(tokenizer, make, together=8, count=80, k=7):
     rng = Random(5)
     end = tokenizer.token_to_id("<|im_end|>")
     waiting = []
-    for number in range(count):
+    for _ in range(count):
         example = make(rng, "train")
         prompt = f"{SYSTEM_PROMPT}<|im_end|>\nuser\n{example.user}<|im_end|>\nassistant\n<think></think>"
-        waiting.append(
-            (str(number), tokenizer.encode(prompt).ids, [*tokenizer.encode(example.answer).ids, end])
-        )
+        waiting.append((tokenizer.encode(prompt).ids, [*tokenizer.encode(example.answer).ids, end]))
     drafts, decoding = Drafts(ForcedDrafter(tokenizer.get_vocab_size()), end_ids=[end]), []
     steps = decoded = 0
     while waiting or decoding:
         while waiting and len(decoding) < together:
-            name, prompt, answer = waiting.pop()
-            row = drafts.start(name, prompt, make)
+            prompt, answer = waiting.pop()
+            row = drafts.start(prompt, make)
             row.extend(answer[:1])  # comes with the prompt
-            decoding.append((name, row, answer[1:]))
+            decoding.append((row, answer[1:]))
         going_on = []
-        for name, row, rest in decoding:
+        for row, rest in decoding:
             draft = row.draft(k).tokens
             right = 0
             while right < len(draft) and draft[right] == rest[right]:
@@ -48,9 +46,9 @@ def tokens_of_a_step(tokenizer, make, together=8, count=80, k=7):
             row.extend(rest[: right + 1])
             steps, decoded = steps + 1, decoded + right + 1
             if rest[right + 1 :]:
-                going_on.append((name, row, rest[right + 1 :]))
+                going_on.append((row, rest[right + 1 :]))
             else:
-                drafts.finish(name)
+                drafts.learn(make, row.answer_ids)
         decoding = going_on
     return decoded / steps
 
