@@ -272,6 +272,11 @@ ENTRIES: Final[tuple[Entry, ...]] = (
         "spark.sql.warehouse.dir.",
     ),
     _entry(
+        "cache.table", "string", None,
+        "Table to which finished answers move from spark.llm.cache.dir when a query has ended, created where there "
+        "is none; looked up with the folder. Unset: they stay in the folder.",
+    ),
+    _entry(
         "cache.ttl", "duration", None,
         "Stored answers that are older are asked again; unset: they stay good.",
         low=0,

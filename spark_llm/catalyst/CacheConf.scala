@@ -12,6 +12,7 @@ object CacheConf {
   val Enabled = "spark.llm.cache.enabled"
   val LogPrompts = "spark.llm.logPrompts.enabled"
   private val Dir = "spark.llm.cache.dir"
+  val Table = "spark.llm.cache.table"
   private val Ttl = "spark.llm.cache.ttl"
   private val BroadcastMaxSize = "spark.llm.cache.broadcastMaxSize"
   private val FlushInterval = "spark.llm.cache.flushInterval"
@@ -23,6 +24,9 @@ object CacheConf {
   /** The folder of all calls' answers; unset: beside the tables of the warehouse. */
   def dir: Path = LLMConf.session(Dir).map(_.trim).filter(_.nonEmpty).map(new Path(_))
     .getOrElse(new Path(SQLConf.get.warehousePath, DefaultFolder))
+
+  /** The name of the table to which finished answers move, as it was written. */
+  def table: Option[String] = LLMConf.session(Table).map(_.trim).filter(_.nonEmpty)
 
   /** Older answers are asked again. */
   def ttlMs: Option[Long] = LLMConf.session(Ttl).map(milliseconds(Ttl, _))
