@@ -282,6 +282,12 @@ ENTRIES: Final[tuple[Entry, ...]] = (
         low=0,
     ),
     _entry(
+        "cache.maxSize", "bytes", None,
+        "Size of spark.llm.cache.dir above which the oldest files are deleted when a query has ended, but none that "
+        "is younger than an hour; unset: any.",
+        low=1,
+    ),
+    _entry(
         "cache.flushInterval", "duration", "2s",
         "How long an answer may wait until it is in a file that a later run finds.",
         low=0.1,

@@ -39,7 +39,7 @@ case class CacheAnswers(session: SparkSession) {
       val folder = CacheFolder(
         new Path(CacheConf.dir, s"call=${fingerprint.id}"), classicSession.sessionState.newHadoopConf())
       folder.checkWritable()
-      val target = CallCache(folder.path.toString, fingerprint, table.map(_.name))
+      val target = CallCache(folder.path.toString, fingerprint, table.map(_.name), CacheConf.maxBytes)
       val sources = stored(folder) ++ table.flatMap(_.answers(classicSession, fingerprint.id, sinceMs))
       if (sources.isEmpty) noted(e.copy(cache = Some(target)), "nothing is stored yet; answers are kept")
       else {
@@ -99,6 +99,7 @@ object CacheAnswers {
 /**
  * Where the answers of a call are kept.
  *
- * @param table to which they move when the query has ended
+ * @param table    to which they move when the query has ended
+ * @param maxBytes size of all calls' folders above which the oldest files go then
  */
-case class CallCache(folder: String, fingerprint: CallFingerprint, table: Option[String] = None)
+case class CallCache(folder: String, fingerprint: CallFingerprint, table: Option[String], maxBytes: Option[Long])

@@ -14,6 +14,7 @@ object CacheConf {
   private val Dir = "spark.llm.cache.dir"
   val Table = "spark.llm.cache.table"
   private val Ttl = "spark.llm.cache.ttl"
+  private val MaxSize = "spark.llm.cache.maxSize"
   private val BroadcastMaxSize = "spark.llm.cache.broadcastMaxSize"
   private val FlushInterval = "spark.llm.cache.flushInterval"
   private val DefaultFolder = "spark_llm_cache"
@@ -30,6 +31,9 @@ object CacheConf {
 
   /** Older answers are asked again. */
   def ttlMs: Option[Long] = LLMConf.session(Ttl).map(milliseconds(Ttl, _))
+
+  /** Size of all calls' files above which the oldest go. */
+  def maxBytes: Option[Long] = bytes(MaxSize)
 
   def flushMs: Long = milliseconds(FlushInterval, LLMConf.session(FlushInterval).get)
 

@@ -139,6 +139,7 @@ case class LLMEvalExec(
 
   private def keep(cache: CallCache, zone: String): KeepAnswers = {
     CacheFolder(new Path(cache.folder), session.sessionState.newHadoopConf()).create()
+    CacheUpkeep.begin(session, Seq(cache), over = false)
     val logged = if (!CacheConf.logPrompts) Nil else Seq(call.instruction, FieldJson.all(call, zone))
     KeepAnswers(CacheTarget.of(session, cache), QuestionKey.values(call, zone), logged)
   }
