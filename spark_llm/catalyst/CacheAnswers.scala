@@ -19,6 +19,7 @@ import org.apache.spark.sql.types._
  *                                        (LEFT JOIN (child, Aggregate [one row a key] (files)))
  * }}}
  * "files" are those of the call's folder that have not moved to spark.llm.cache.table, and the call's rows in it.
+ * cache => true | false says so for one call; else spark.llm.cache.enabled does.
  * Only at temperature 0 or with a seed: other answers are draws, and each row is to have its own.
  */
 case class CacheAnswers(session: SparkSession) {
@@ -29,8 +30,11 @@ case class CacheAnswers(session: SparkSession) {
   private lazy val table = AnswerTable.of(classicSession)
 
   def apply(plan: LogicalPlan): LogicalPlan =
-    if (!CacheConf.enabled) plan
-    else plan.transformUp { case e: LLMEval if e.cache.isEmpty => place(e) }
+    plan.transformUp {
+      case e: LLMEval if e.cache.isEmpty && e.call.options.cache.getOrElse(CacheConf.enabled) => place(e)
+      case e: LLMEval if e.call.options.cache.contains(false) =>
+        e.copy(call = e.call.noted(Decision.refused(Rule, "cache => false")))
+    }
 
   private def place(e: LLMEval): LLMEval =
     if (e.call.options.sampled) e.copy(call = e.call.noted(Decision.refused(Rule, "temperature > 0 without a seed")))

@@ -47,7 +47,10 @@ object CacheUpkeep extends Logging {
    *
    * @param over the query has ended
    */
-  def begin(session: classic.SparkSession, caches: Seq[CallCache], over: Boolean): Unit = if (caches.nonEmpty) thread.execute { () =>
+  def begin(session: classic.SparkSession, caches: Seq[CallCache], over: Boolean): Unit =
+    if (caches.nonEmpty) thread.execute(() => run(session, caches, over))
+
+  private def run(session: classic.SparkSession, caches: Seq[CallCache], over: Boolean): Unit = {
     // of the thread that came first, such as its query and its job group
     session.sparkContext.setLocalProperties(new Properties)
     session.sparkContext.setJobDescription(Description + "stored answers move to their table")
