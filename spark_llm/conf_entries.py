@@ -273,8 +273,8 @@ ENTRIES: Final[tuple[Entry, ...]] = (
     ),
     _entry(
         "cache.table", "string", None,
-        "Table to which finished answers move from spark.llm.cache.dir when a query has ended, created where there "
-        "is none; looked up with the folder. Unset: they stay in the folder.",
+        "Table to which finished answers move from spark.llm.cache.dir when a query has ended, created where "
+        "there is none; looked up with the folder. Unset: they stay in the folder.",
     ),
     _entry(
         "cache.ttl", "duration", None,
@@ -283,8 +283,8 @@ ENTRIES: Final[tuple[Entry, ...]] = (
     ),
     _entry(
         "cache.maxSize", "bytes", None,
-        "Size of spark.llm.cache.dir above which the oldest files are deleted when a query has ended, but none that "
-        "is younger than an hour; unset: any.",
+        "Size of spark.llm.cache.dir above which the oldest files are deleted when a query has ended, but none "
+        "that is younger than an hour; unset: any.",
         low=1,
     ),
     _entry(

@@ -27,7 +27,7 @@ case class AnswerTable(name: String) {
   import AnswerTable._
 
   /**
-   * key_high, key_low, answer of one call as an optimized plan, and the bytes that are read for it; None: there are none.
+   * key_high, key_low, answer of one call as an optimized plan, and the bytes that are read for it; None: no rows.
    *
    * @param sinceMs older answers do not count
    */

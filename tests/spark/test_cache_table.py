@@ -106,13 +106,15 @@ def test_users_trim_and_join_the_table(spark, cache):
     assert run(spark) == (first, 5)
 
 
-def test_a_call_over_the_table_itself(spark, cache):
+def test_a_call_over_the_table_itself(spark, conf, cache):
     run(spark)
     sql = "SELECT a.key_low, llm('p', struct(a.key_low AS id)) FROM answers a"
     first, requests = run(spark, sql)
     assert requests == 20
     known = ", ".join(str(key) for key, _ in first)
-    assert run(spark, f"{sql} WHERE a.key_low IN ({known})") == (first, 0)
+    for limit in ("1g", "1"):
+        conf("spark.llm.cache.broadcastMaxSize", limit)
+        assert run(spark, f"{sql} WHERE a.key_low IN ({known})") == (first, 0)
 
 
 def test_the_time_to_live_holds_for_the_table(spark, conf, cache):
