@@ -1,7 +1,7 @@
 """Does speculation save steps of the real engine, and are the answers the same?
 
-vLLM on the CPU with the demo model, rows of its shop that it never saw, three tasks: copying a text out of the row,
-JSON under a schema, one label of a list. Greedy, in float32. Each task is asked at concurrency 1, 8 and 64 by
+vLLM on the CPU with the demo model, rows of its shop that it never saw, three tasks: copying a text out of
+the row, JSON under a schema, one label of a list. Greedy, in float32. Each at concurrency 1, 8 and 64 by
 
     none      vLLM's own scheduler, no speculation
     ngram 7   vLLM's own n-gram drafts, always 7 (the naive rival)
@@ -10,8 +10,8 @@ JSON under a schema, one label of a list. Greedy, in float32. Each task is asked
     value     our drafts, our rule (the default)
     bound     the fewest steps there can be: every draft of 7 tokens right
 
-Steps are counted, not timed: on this model a step's time is Python, on a real one it is the weights that are read.
-Policies take their step times from a fixed model of a GPU, so that decisions do not depend on this machine's load.
+Steps are counted, not timed: on this model a step's time is Python, on a real one it is the weights that are
+read. Policies are told the step times of a GPU, so that decisions do not depend on this machine's load.
 """
 
 from __future__ import annotations
@@ -111,7 +111,8 @@ def measure(
                 rows.append(
                     {
                         "who": who, "task": task, "at once": level, "rows": len(questions), **ran,
-                        "none's steps / steps": baseline / ran["steps"], "different answers": len(tokens) - equal,
+                        "none's steps / steps": baseline / ran["steps"],
+                        "different answers": len(tokens) - equal,
                     }
                 )  # fmt: skip
                 print(json.dumps(rows[-1]), flush=True)
@@ -126,7 +127,7 @@ def measure(
 def bound_of(task: str, level: int, count: int, answers: list[list[int]], baseline: int) -> dict[str, Any]:
     """The steps of the same answers with every draft right, if no row ever waits for another."""
     steps = [1 + -(-max(len(answer) - 1, 0) // (LENGTH + 1)) for answer in answers]
-    fewest = max(max(steps), -(-sum(steps) // level))
+    fewest = max(*steps, -(-sum(steps) // level))
     return {
         "who": "bound", "task": task, "at once": level, "rows": count, "steps": fewest,
         "none's steps / steps": baseline / fewest,
@@ -143,6 +144,7 @@ class Engine:
             HF_HUB_OFFLINE="1",
             VLLM_CPU_CI_ENV="1",
             OMP_NUM_THREADS="1",
+            NUMBA_NUM_THREADS="1",
             VLLM_PLUGINS="",
         )
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
@@ -161,7 +163,7 @@ class Engine:
             more["speculative_config"] = {
                 "method": "custom_class", "model": LOOK_UP_PROPOSER, "num_speculative_tokens": LENGTH,
             }  # fmt: skip
-            ours = {"policy": who.split(maxsplit=1)[0], "step_time": "h100-8b"}
+            ours = {"policy": who.split(maxsplit=1)[0], "pretend": "h100-8b"}
             more |= {"scheduler_cls": SCHEDULER, "additional_config": {"spark_llm": {"speculative": ours}}}
         self._llm = LLM(
             str(model),
@@ -188,6 +190,8 @@ class Engine:
         from spark_llm.prompts import SYSTEM_PROMPT
 
         self._llm.reset_prefix_cache()
+        if (forget := getattr(self._scheduler, "start_speculation", None)) is not None:
+            forget()
         self._scheduler.max_num_active_reqs = level
         self._counts.update(steps=0, drafted=0, accepted=0)
         chats, sampling = [], []

@@ -94,8 +94,8 @@ ENTRIES: Final[tuple[Entry, ...]] = (
     ),
     _entry(
         "speculative.policy", "string", "value",
-        "How many to draft: value weighs what the tokens of a step are worth, row by row; goodput is the rule "
-        "of the SmartSpec paper; fixed drafts spark.llm.speculative.length wherever it can.",
+        "How many to draft: value weighs what the tokens of a step are worth, row by row; goodput is the "
+        "rule of the SmartSpec paper; fixed drafts spark.llm.speculative.length wherever it can.",
         allowed=("value", "goodput", "fixed"), scope="restart",
     ),
     _entry(
@@ -107,6 +107,12 @@ ENTRIES: Final[tuple[Entry, ...]] = (
         "speculative.model", "string", None,
         "Hub name or path of a small draft model with the same vocabulary; unset: drafts come from the row's "
         "own text, from finished answers of the same call, and from the answer's grammar.",
+        scope="restart",
+    ),
+    _entry(
+        "speculative.dir", "string", None,
+        "Folder on each executor where it is kept how often drafts were right, call by call, so that the "
+        "next engine starts warm; unset: kept as long as the engine runs.",
         scope="restart",
     ),
     _entry(

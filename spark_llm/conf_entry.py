@@ -80,6 +80,7 @@ def _refuse(text: str) -> Any:
     raise ValueError(text)
 
 
+# Sizes and times are read by the same rules in LLMConf.scala; tests/core/test_conf_texts.py has the texts.
 def _bytes(text: str) -> int:
     match = re.fullmatch(r"([0-9]+)\s*([kmgt]?)(?:i?b)?", text, re.IGNORECASE) or _refuse(text)
     return int(match[1]) << (10 * " kmgt".index(match[2].lower() or " "))

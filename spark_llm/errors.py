@@ -151,10 +151,15 @@ def endpoint_failed(endpoint: str, reason: str) -> SparkLLMError:
     return SparkLLMError("LLM_ENDPOINT_FAILED", {"endpoint": endpoint, "reason": reason})
 
 
-def output_invalid(type_name: str, answer: str, reason: str) -> SparkLLMError:
-    """Returns LLM_OUTPUT_INVALID with the first 100 characters of the answer, control characters escaped."""
+def output_invalid(type_name: str, answer: str, reason: str, *, quoting: bool) -> SparkLLMError:
+    """Returns LLM_OUTPUT_INVALID with the answer's length, or, quoting, with its first 100 characters.
+
+    Control characters are escaped. An answer may repeat the row: quoting is for
+    spark.llm.logPrompts.enabled alone.
+    """
     head = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in answer[:ANSWER_HEAD_CHARS])
-    return SparkLLMError("LLM_OUTPUT_INVALID", {"type": type_name, "answer": head, "reason": reason})
+    shown = f"starts with '{head}'" if quoting else f"is of length {len(answer):,}"
+    return SparkLLMError("LLM_OUTPUT_INVALID", {"type": type_name, "answer": shown, "reason": reason})
 
 
 def prompt_too_long(prompt_tokens: int, limit_tokens: int, answer_tokens: int) -> SparkLLMError:

@@ -1,10 +1,7 @@
 package org.apache.spark.sql.llm
 
-import java.util.concurrent.TimeUnit
-
 import org.apache.hadoop.fs.Path
 
-import org.apache.spark.network.util.JavaUtils
 import org.apache.spark.sql.internal.SQLConf
 
 /** `spark.llm.cache.*` of the session. */
@@ -29,14 +26,7 @@ object CacheConf {
 
   def flushMs: Long = milliseconds(FlushInterval, LLMConf.session(FlushInterval).get)
 
-  def broadcastMaxBytes: Option[Long] = bytes(BroadcastMaxSize)
+  def broadcastMaxBytes: Option[Long] = LLMConf.session(BroadcastMaxSize).map(LLMConf.bytes(BroadcastMaxSize, _))
 
-  private def bytes(key: String): Option[Long] = LLMConf.session(key).map { text =>
-    try JavaUtils.byteStringAsBytes(text)
-    catch { case _: NumberFormatException => throw LLMErrors.invalidConf(key, text, "a size such as 10g") }
-  }
-
-  private def milliseconds(key: String, text: String): Long =
-    try JavaUtils.timeStringAs(text, TimeUnit.MILLISECONDS)
-    catch { case _: NumberFormatException => throw LLMErrors.invalidConf(key, text, "a time such as 2s, 12h or 7d") }
+  private def milliseconds(key: String, text: String): Long = math.round(LLMConf.seconds(key, text) * 1000)
 }

@@ -19,7 +19,7 @@ object EngineMetrics {
   val Gauges: Seq[String] = Seq("num_requests_running", "num_requests_waiting", "kv_cache_usage_perc")
   /** Of each call. */
   val OfCalls: Seq[String] = Seq("requests", "prompt_tokens", "generation_tokens", "prefix_cache_queries",
-    "prefix_cache_hits", "failed_rows", "retries", "over_budget_rows", "engine_wait_ms")
+    "prefix_cache_hits", "cached_rows", "failed_rows", "retries", "over_budget_rows", "engine_wait_ms")
 
   @volatile private var newest: Option[Map[String, Double]] = None
   @volatile private var registry: Option[MetricRegistry] = None

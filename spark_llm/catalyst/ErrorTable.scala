@@ -41,8 +41,8 @@ object ErrorTable {
   private val Key = "spark.llm.errors.table"
   private val LogPrompts = "spark.llm.logPrompts.enabled"
   private val HashDigits = 16
-  // their parameters are sizes; a new condition quotes until it is listed here
-  private val QuoteNothing = Set("LLM_PROMPT_TOO_LONG")
+  // their parameters are sizes and kinds; a new condition quotes until it is listed here
+  private val QuoteNothing = Set("LLM_PROMPT_TOO_LONG", "LLM_OUTPUT_INVALID")
 
   val schema: StructType = new StructType()
     .add("application", StringType)

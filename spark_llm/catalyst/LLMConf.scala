@@ -1,10 +1,11 @@
 package org.apache.spark.sql.llm
 
+import java.util.Locale
+
 import scala.jdk.CollectionConverters._
 
 import com.fasterxml.jackson.databind.JsonNode
 
-import org.apache.spark.network.util.JavaUtils
 import org.apache.spark.sql.internal.SQLConf
 
 /**
@@ -85,10 +86,43 @@ object LLMConf {
 
   def batchBytes(values: Map[String, String]): Long = {
     val key = "spark.llm.batchBytes"
-    val text = get(values, key).get
-    try JavaUtils.byteStringAsBytes(text)
-    catch { case _: NumberFormatException => throw LLMErrors.invalidConf(key, text, "a size such as 8m") }
+    bytes(key, get(values, key).get)
   }
+
+  private val Time = """([0-9]+(?:\.[0-9]+)?)\s*([a-zA-Z]*)""".r
+  private val UnitsSeconds =
+    Map("ms" -> 0.001, "s" -> 1.0, "" -> 1.0, "m" -> 60.0, "min" -> 60.0, "h" -> 3600.0, "d" -> 86400.0)
+  private val Size = """([0-9]+)\s*([kmgtKMGT]?)(?:[iI]?[bB])?""".r
+
+  /** A time, read by the same rule in spark_llm/conf_entry.py, not by Spark's. */
+  private[llm] def seconds(key: String, text: String): Double = text.trim match {
+    case Time(number, unit) if UnitsSeconds.contains(lower(unit)) =>
+      atLeast(key, text, number.toDouble * UnitsSeconds(lower(unit)), ATime)
+    case _ => throw LLMErrors.invalidConf(key, text, expected(key, ATime))
+  }
+
+  /** A size, read by the same rule in spark_llm/conf_entry.py, not by Spark's. */
+  private[llm] def bytes(key: String, text: String): Long = text.trim match {
+    case Size(number, unit) =>
+      val size = BigInt(number) << (10 * " kmgt".indexOf(if (unit.isEmpty) " " else lower(unit)))
+      atLeast(key, text, size.toDouble, ASize)
+      if (size.isValidLong) size.toLong else throw LLMErrors.invalidConf(key, text, expected(key, ASize))
+    case _ => throw LLMErrors.invalidConf(key, text, expected(key, ASize))
+  }
+
+  private val ATime = "a time such as 250ms, 30s, 10min, 1h, 7d"
+  private val ASize = "a size such as 512, 64k, 8m, 2g"
+
+  private def lower(text: String): String = text.toLowerCase(Locale.ROOT)
+
+  private def lowest(key: String): Option[Double] =
+    Option(entries.get(key)).map(_.get("min")).filter(_.isNumber).map(_.asDouble)
+
+  private def atLeast(key: String, text: String, value: Double, words: String): Double =
+    if (lowest(key).forall(value >= _)) value else throw LLMErrors.invalidConf(key, text, expected(key, words))
+
+  private def expected(key: String, words: String): String =
+    words + lowest(key).fold("")(n => " from " + (if (n.isWhole) n.toLong.toString else n.toString))
 
   private def positive(key: String, text: String): Int =
     text.trim.toIntOption.filter(_ > 0).getOrElse(throw LLMErrors.invalidConf(key, text, "a positive INT"))

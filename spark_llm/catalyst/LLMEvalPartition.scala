@@ -95,7 +95,6 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
     guard.foreach(_.initialize(index))
     val repeats = EqualNeighbours(job.tuple, job.input)
     val (all, skipped) = (job.metrics(LLMMetrics.Rows), job.metrics(LLMMetrics.SkippedRows))
-    val cached = job.metrics(LLMMetrics.CachedRows)
     val duplicates = job.metrics(LLMMetrics.DuplicateRows)
     rows.flatMap { row =>
       all += 1
@@ -105,7 +104,7 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
         fates.add(RowFates.Skipped)
         None
       } else if (stored.exists(!_(row).isNullAt(0))) {
-        cached += 1
+        count(LLMMetrics.CachedRows, 1)
         fates.add(RowFates.Stored)
         None
       } else if (repeats(row)) {

@@ -28,7 +28,8 @@ object LLMFunction {
       * selectivity => DOUBLE - share of the rows, 0 to 1, that the predicate with this call keeps. A hint for the order
           of several LLM predicates; answers do not depend on it.
       * provenance => BOOLEAN - true: STRUCT<value, provenance: STRUCT<prompt_hash, model, revision, source>>, with
-          error in between at on_error => 'struct'. source is 'engine', 'dedup' (asked for an equal row) or 'cache'.
+          error in between at on_error => 'struct'. source is 'engine', 'dedup' (asked for an equal row) or 'cache',
+          where prompt_hash is NULL: the cache keeps answers by question, and no prompt was made.
       * first_fields => ARRAY<STRING>, last_fields => ARRAY<STRING> - names of fields that keep their place at the
           beginning and at the end of the prompt. The others may be ordered so that rows share long prefixes.
   """

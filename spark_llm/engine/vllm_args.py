@@ -150,6 +150,12 @@ def _speculative(conf: Conf, socket: str, machine: Machine) -> dict[str, Any]:
     if not conf.flag(_SPECULATIVE):
         return {}
     draft_model = conf.get("spark.llm.speculative.model")
+    ours = {
+        "policy": conf.text("spark.llm.speculative.policy"),
+        "vitals": str(Path(socket).with_name(VITALS_FILE)),
+    }
+    if (folder := conf.get("spark.llm.speculative.dir")) is not None:
+        ours["dir"] = folder
     # vLLM schedules ahead only where drafts stay on the GPU.
     ahead = draft_model is not None and machine.device == "gpu"
     return {
@@ -159,14 +165,7 @@ def _speculative(conf: Conf, socket: str, machine: Machine) -> dict[str, Any]:
             "model": draft_model or LOOK_UP_PROPOSER,
             "num_speculative_tokens": conf.integer("spark.llm.speculative.length"),
         },
-        "additional-config": {
-            "spark_llm": {
-                "speculative": {
-                    "policy": conf.text("spark.llm.speculative.policy"),
-                    "vitals": str(Path(socket).with_name(VITALS_FILE)),
-                }
-            }
-        },
+        "additional-config": {"spark_llm": {"speculative": ours}},
     }
 
 

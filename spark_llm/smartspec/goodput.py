@@ -25,7 +25,7 @@ RETRY_AFTER = 100
 
 
 def expected_tokens(acceptance: float, k: int) -> float:
-    """Tokens of a row that verifies k drafts: `l(α, k) = (1 − α^(k+1)) / (1 − α)`, the bonus token included."""
+    """Tokens of a row that verifies k drafts, bonus token included: `l(α, k) = (1 − α^(k+1)) / (1 − α)`."""
     if acceptance >= 1.0:
         return k + 1.0
     return float((1.0 - acceptance ** (k + 1)) / (1.0 - acceptance))
@@ -34,12 +34,13 @@ def expected_tokens(acceptance: float, k: int) -> float:
 class Goodput:
     """`argmax G/T` with `G = m·l(α, k) + (B − m)`: m of B rows have drafts.
 
-    Source: SmartSpec (arXiv 2406.14066) and its code for vLLM's first engine: acceptance is a moving average of
-    accepted over drafted, decisions stand for 20 steps, the search stops at the first decrease, k = 0 counts
-    1.1 times; n-gram drafting is off after 40 steps with nothing verified and tried again 100 steps later.
+    Source: SmartSpec (arXiv 2406.14066) and its code for vLLM's first engine: acceptance is a moving average
+    of accepted over drafted, decisions stand for 20 steps, the search stops at the first decrease, k = 0
+    counts 1.1 times; n-gram drafting is off after 40 steps with nothing verified and tried again 100 steps
+    later.
 
-    Differs from the paper: that engine computed prompts in steps of their own. Here they share the step, and T
-    is the time of the step with the prompt tokens that still fit in. The guard against a full KV cache is
+    Differs from the paper: that engine computed prompts in steps of their own. Here they share the step, and
+    T is the time of the step with the prompt tokens that still fit in. The guard against a full KV cache is
     missing: the engine's scheduler takes drafts back where it has no block for them.
 
     Args:
@@ -67,7 +68,7 @@ class Goodput:
         )
         prefill_tokens = max(prefill_tokens, 0)
         sequences = rows + (step.prefill_rows if prefill_tokens else 0)
-        step_s = self._time.predict(step.kv_tokens, decode_tokens + prefill_tokens, sequences)
+        step_s = self._time.predict(step.kv_tokens, decode_tokens + prefill_tokens, sequences, prefill_tokens)
         step_s += self._draft.predict(step_s, drafting, k * drafting, k)
         tokens = drafting * expected_tokens(self.acceptance, k) + (rows - drafting)
         return tokens / step_s * (MUST_WIN if k == 0 else 1.0)

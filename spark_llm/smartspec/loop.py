@@ -10,7 +10,7 @@ Knows requests by what it reads of them (`DecodingRequest`) and the engine not a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
@@ -19,8 +19,13 @@ from spark_llm.smartspec.policy import Step, StepResult
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from spark_llm.smartspec.drafters.drafts import Draft, Drafts, RowDrafts
+    from spark_llm.costmodel.step_time import StepTime
+    from spark_llm.smartspec.acceptance_by_call import AcceptanceByCall
+    from spark_llm.smartspec.drafters.drafts import Draft, Drafts, Row
     from spark_llm.smartspec.policy import Ints, Policy
+
+# A look at a grammar costs the engine some 20 µs a row; with more rows forced tokens save less than that.
+MOST_FORCED_ROWS: Final = 64
 
 
 class DecodingRequest(Protocol):
@@ -42,11 +47,11 @@ class Form:
 
     Attributes:
         call: rows of one call learn from each other's answers.
-        matcher: the row's grammar (`drafters.forced.Matcher`), None for free text.
+        grammar: of the answer (`drafters.forced.Grammar`), None for free text.
     """
 
     call: str
-    matcher: Any = None
+    grammar: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +70,11 @@ class Surroundings:
 
 
 @dataclass(slots=True)
-class _Row:
+class _Place:
+    """A row's slot, its source of drafts once it had one, and the draft that is being verified."""
+
     slot: int
-    source: RowDrafts | None = None
+    source: Row | None = None
     draft: Draft | None = None
 
 
@@ -98,14 +105,23 @@ class Speculation:
         limits: of the engine.
         drafts: makes the drafts; None where a draft model does, on the engine's side.
         now_s: a clock; tests give their own.
+        acceptance: learns which call each row belongs to, where it tells calls apart.
+        pretend: steps are taken to last as long as this model says, for tests and benchmarks that must not
+            depend on the machine.
     """
 
     def __init__(
-        self, policy: Policy, limits: Limits, drafts: Drafts | None, now_s: Callable[[], float]
+        self,
+        policy: Policy,
+        limits: Limits,
+        drafts: Drafts | None,
+        now_s: Callable[[], float],
+        acceptance: AcceptanceByCall | None = None,
+        pretend: StepTime | None = None,
     ) -> None:
-        self.policy, self.drafts = policy, drafts
-        self._limits, self._now_s = limits, now_s
-        self._rows: dict[str, _Row] = {}
+        self.policy, self.drafts, self.acceptance = policy, drafts, acceptance
+        self._limits, self._now_s, self._pretend = limits, now_s, pretend
+        self._rows: dict[str, _Place] = {}
         self._free_slots = list(range(limits.rows - 1, -1, -1))
         self._draft_s = self._began_s = 0.0
         self.decision_s = 0.0
@@ -120,7 +136,7 @@ class Speculation:
             around: the rest of the step.
             forms: of each row; see `Form`.
         """
-        self._admit(requests)
+        self._admit(requests, forms)
         began = self._now_s()
         forced = self._forced(requests, forms)
         self._draft_s += self._now_s() - began
@@ -187,9 +203,12 @@ class Speculation:
         for request, length, right in zip(requests, drafted, accepted, strict=True):
             row = self._rows[request.request_id]
             forced.append(min(row.draft.forced, length) if row.draft is not None else 0)
-            if row.source is not None and row.draft is not None and length:
-                row.source.observe(row.draft, length, right)
+            if self.drafts is not None and row.draft is not None and length:
+                self.drafts.observe(row.draft.first(length), right)
             row.draft = None
+        step_s, draft_s = self._now_s() - self._began_s, self._draft_s
+        if self._pretend is not None:
+            step_s, draft_s = self._pretend.predict(kv_tokens, tokens, sequences, prefill_tokens), 0.0
         result = StepResult(
             slots=self._slots(requests),
             drafted=np.asarray(drafted, np.int64),
@@ -199,8 +218,8 @@ class Speculation:
             tokens=tokens,
             prefill_tokens=prefill_tokens,
             sequences=sequences,
-            step_s=self._now_s() - self._began_s,
-            draft_s=self._draft_s,
+            step_s=step_s,
+            draft_s=draft_s,
         )
         self._draft_s = 0.0
         self.policy.observe(result)
@@ -218,14 +237,17 @@ class Speculation:
             self.drafts.learn(call, request.all_token_ids[request.num_prompt_tokens :])
         self._release([request.request_id])
 
-    def _admit(self, requests: Sequence[DecodingRequest]) -> None:
-        names = [request.request_id for request in requests]
-        new = [name for name in names if name not in self._rows]
+    def _admit(self, requests: Sequence[DecodingRequest], forms: Sequence[Form]) -> None:
+        calls = {request.request_id: form.call for request, form in zip(requests, forms, strict=True)}
+        new = [name for name in calls if name not in self._rows]
         if len(new) > len(self._free_slots):
             # Rows that were preempted gave their place to others, and begin anew.
-            self._release(self._rows.keys() - set(names))
+            self._release(self._rows.keys() - calls.keys())
         for name in new:
-            self._rows[name] = _Row(self._free_slots.pop())
+            self._rows[name] = _Place(self._free_slots.pop())
+        if self.acceptance is not None and new:
+            slots = np.array([self._rows[name].slot for name in new])
+            self.acceptance.admit(slots, [calls[name] for name in new])
 
     def _release(self, names: Iterable[str]) -> None:
         gone = [row.slot for name in names if (row := self._rows.pop(name, None)) is not None]
@@ -239,20 +261,26 @@ class Speculation:
 
     def _forced(self, requests: Sequence[DecodingRequest], forms: Sequence[Form]) -> Ints:
         forced = np.zeros(len(requests), np.int64)
-        if self.drafts is not None:
-            for place, (request, form) in enumerate(zip(requests, forms, strict=True)):
-                if form.matcher is not None:
-                    source = self._source(self._rows[request.request_id], request, form)
-                    forced[place] = source.forced(self._limits.draft_tokens)
+        constrained = [place for place, form in enumerate(forms) if form.grammar is not None]
+        if self.drafts is None or len(constrained) > MOST_FORCED_ROWS:
+            return forced
+        for place in constrained:
+            grammar = forms[place].grammar
+            tokens = self.drafts.grammars.forced(grammar, self._limits.draft_tokens)
+            if tokens:
+                grammar.rollback(len(tokens))
+            forced[place] = len(tokens)
         return forced
 
-    def _source(self, row: _Row, request: DecodingRequest, form: Form) -> RowDrafts:
-        if row.source is None:
+    def _source(self, place: _Place, request: DecodingRequest, form: Form) -> Row:
+        if place.source is None:
             assert self.drafts is not None  # noqa: S101  callers asked
             prompt = request.all_token_ids[: request.num_prompt_tokens]
-            row.source = self.drafts.start(prompt, form.call, form.matcher)
-        row.source.extend(request.all_token_ids[request.num_prompt_tokens + row.source.answer_tokens :])
-        return row.source
+            place.source = self.drafts.start(prompt, form.call)
+        source = place.source
+        source.grammar = form.grammar
+        source.extend(request.all_token_ids[request.num_prompt_tokens + len(source.answer_ids) :])
+        return source
 
     def _within_chunk(self, lengths: Ints) -> Ints:
         """Cuts the longest drafts until each row has its place in the step."""

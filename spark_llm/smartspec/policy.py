@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -63,6 +63,16 @@ class StepResult:
     sequences: int
     step_s: float
     draft_s: float
+
+    def only(self, rows: Ints) -> StepResult:
+        """The same step with some of its decoding rows, given by place."""
+        return replace(
+            self,
+            slots=self.slots[rows],
+            drafted=self.drafted[rows],
+            accepted=self.accepted[rows],
+            forced=self.forced[rows],
+        )
 
 
 class Policy(Protocol):

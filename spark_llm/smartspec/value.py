@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from spark_llm.smartspec.acceptance import Acceptance
-from spark_llm.smartspec.marginal import Piece, choose
+from spark_llm.smartspec.marginal import Cost, choose
+from spark_llm.smartspec.turnover import Turnover
 from spark_llm.smartspec.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+    from spark_llm.costmodel.fit import StepFit
     from spark_llm.costmodel.step_time import DraftTime, StepTime
-    from spark_llm.smartspec.acceptance import Floats
+    from spark_llm.smartspec.acceptance import Chances
+    from spark_llm.smartspec.acceptance_by_call import AcceptanceByCall
     from spark_llm.smartspec.marginal import Chosen
     from spark_llm.smartspec.policy import Ints, Step, StepResult
 
@@ -26,48 +28,51 @@ PROBE_EVERY: Final = 12
 """Steps without drafts after which a few rows are tried."""
 PROBE_SHARE: Final = 0.1
 """Of a step's time, what its probes may take."""
-
-
-class Fit(Protocol):
-    """Learns what steps cost while the engine runs."""
-
-    def observe(self, kv_tokens: float, tokens: float, sequences: float, seconds: float) -> None:
-        """Takes a step."""
-
-    @property
-    def time(self) -> StepTime:
-        """The fit so far."""
+PROBE_COST: Final = 0.01
+"""Of all time, what probes may take: those of dear drafters are rarer."""
+REFIT_EVERY: Final = 32
+"""Steps between two fits of the time of a step."""
+_MOST_RATIO: Final = 100.0
+_DRAINING: Final = 0.95
 
 
 class Value:
-    """Maximises work per second, where work is what tokens cost without speculation.
+    """Maximises the rows per second of the whole run; one decision per step, one draft length per row.
 
-    A generated token is worth `v_d = T(kv, D, D)/D` seconds, D the decoding rows; a prompt token
-    `v_p = T(0, chunk, 1)/chunk`. A step that verifies n drafts is worth `v_d·(D + Σ survival) + v_p·p(n)`,
-    with `p(n) = min(waiting, chunk − D − n)` the prompt tokens that still fit beside them, and takes the
-    predicted time of these tokens and of drafting. Draft lengths are per row: see `marginal.choose`.
+    With N rows that decode or could, P prompt tokens and O answer tokens of a row, the best lengths of the
+    long run maximise `N·l / T` with `l = 1 + Σ survival / D` tokens per row and step. T holds the decoding
+    rows and their drafts, and the prompts that must follow at this rate, `N·l·P/O` tokens; these grow with l
+    like the gain, so they leave the optimum where it is without them, as long as all of it fits the chunk:
+    `N·(1 + k + l·P/O) ≤ chunk`. Beyond that prompts are what the engine waits for, and drafts only stand
+    in their way. So `marginal.choose` gets the decode-only step and this room.
 
-    * A few rows are tried when nothing was drafted for 12 steps, within a tenth of that step, so within one per
-      cent overall; while these are accepted often enough to pay, the next step tries again.
+    An answer token is then worth `1/rate` seconds, a prompt token what computing it takes. A step drafts when
+    the tokens that it gains are worth more than the seconds it gets longer: with a chunk full of prompts and
+    few rows decoding it often is not.
+
+    * A few rows are tried when nothing was drafted for 12 steps, within a tenth of that step, so within one
+      per cent overall; while these are accepted often enough to pay, the next step tries again.
     * Starts at 2 % predicted gain and stops at 0.5 %, so that it does not swing.
     * A drafter that did not win 2 % over 100 measured steps is off: see `watch.Watch`.
-    * When few rows are left `v_d` rises, and the drafts with it.
+    * When few rows are left a token is worth more, and drafts grow with it.
 
-    Differs from the paper (SmartSpec, arXiv 2406.14066): it counts tokens, which makes prompt tokens that drafts
-    displace look free or, inside T, look like a burden; it has one length for all rows; it decides every 20
-    steps and asks k > 0 to win 10 %.
+    Differs from the paper (SmartSpec, arXiv 2406.14066): T has no prompts in it, as
+    they had steps of their own; one length for all rows; decisions stand for
+    20 steps and k > 0 must win 10 %. Crediting the prompt tokens of the very step at their price in a full
+    chunk was tried: it values answer tokens as if each step waited for them, and loses up to 14 % where
+    prompts fill every step.
 
     Args:
         time: of a step; the first guess where `fit` is given.
         draft: what drafting adds.
         kmax: most draft tokens of a row.
-        prior: acceptance by position of an earlier run.
-        prior_trials: how many trials it rests on.
+        acceptance: where the estimates are kept, with those of an earlier run if there was one.
         fit: learns the time of a step.
 
     Attributes:
         acceptance: what was accepted so far.
-        gain: predicted work per second of the last step over that without drafts.
+        turnover: prompt and answer tokens of a row so far.
+        gain: predicted work of the last step over its seconds, 1 without drafts.
         goodput_tokens_per_s: predicted rate of generated tokens of the last step.
         watch: what drafting has won in measured time.
     """
@@ -81,20 +86,25 @@ class Value:
         draft: DraftTime,
         kmax: int,
         *,
-        prior: Sequence[float] = (),
-        prior_trials: float = 16.0,
-        fit: Fit | None = None,
+        acceptance: Acceptance | AcceptanceByCall | None = None,
+        fit: StepFit | None = None,
     ) -> None:
-        self.acceptance = Acceptance(kmax, prior, prior_trials)
+        self.acceptance = acceptance or Acceptance(kmax)
+        self.turnover = Turnover()
         self.watch = Watch()
         self.gain = 1.0
         self.goodput_tokens_per_s = 0.0
-        self._time, self._draft, self._kmax, self._fit = time, draft, kmax, fit
+        self._time, self._fit, self._kmax = time, fit, kmax
+        self._draft = self._draft_prior = draft
+        self._draft_ratio = 1.0
+        self._seen_steps = 0
         self._positions = np.arange(kmax)[:, None]
         self._drafting = False
         self._probing = False
-        self._quiet_steps = 0
+        self._quiet_steps = self._waited_steps = 0
+        self._peak_rows = 0.0
         self._least = 1.0
+        self._token_value_s = 0.0
 
     def draft_lengths(self, step: Step) -> Ints:
         """Shape (decoding rows,): k of each row."""
@@ -102,114 +112,147 @@ class Value:
         if not rows:
             return np.zeros(0, np.int64)
         prefill = max(min(step.prefill_tokens, step.chunk_tokens - rows), 0)
-        step_s = self._step_s(step, rows, prefill)
-        decode_value, prefill_value = self._values(step.kv_tokens, rows, step.chunk_tokens)
-        value = decode_value * rows + prefill_value * prefill
-        survival = self._survival(step)
-        chosen = self._choose(step, survival, value, step_s, prefill)
-        self.gain = chosen.score * step_s / value
+        sequences = rows + (-(-step.prefill_rows * prefill // step.prefill_tokens) if prefill else 0)
+        plain_s = self._time.predict(step.kv_tokens, rows + prefill, sequences, prefill)
+        chosen = self._choose(step)
         self._least = chosen.least
-        wins = self.gain > (self.may_stay if self._drafting else self.must_win)
-        self._drafting = self.watch.allows(self.gain) and wins
-        lengths = chosen.lengths if self._drafting else self._probes(step, step_s)
-        drafts = int(lengths.sum())
-        self._probing = not self._drafting and drafts > 0
-        self._quiet_steps = 0 if drafts else self._quiet_steps + 1
+        step_s, won_s = plain_s, 0.0
+        if chosen.drafts:
+            displaced = max(chosen.drafts - (step.chunk_tokens - rows - prefill), 0)
+            tokens = rows + prefill + chosen.drafts - displaced
+            step_s = self._time.predict(step.kv_tokens, tokens, sequences, prefill - displaced)
+            step_s += self._draft.predict(step_s, rows, chosen.drafts, int(chosen.lengths.max()))
+            won_s = self._token_value_s * chosen.gained - (step_s - plain_s)
+            won_s -= self._prompt_token_s * displaced
+        self.gain = 1.0 + won_s / plain_s
+        self.goodput_tokens_per_s = (rows + chosen.gained) / step_s
+        allowed = self.watch.allows(self.gain)
+        if chosen.drafts:
+            self._drafting = allowed and self.gain > (self.may_stay if self._drafting else self.must_win)
+        if self._drafting and chosen.drafts:
+            self._probing, self._quiet_steps = False, 0
+            return chosen.lengths
+        self._quiet_steps += 1
+        lengths = np.zeros(rows, np.int64)
+        self._probing = self._quiet_steps > PROBE_EVERY and self._probe(step, plain_s, lengths)
+        if self._probing:
+            self._waited_steps, self._quiet_steps = self._quiet_steps, 0
         return lengths
 
     def observe(self, result: StepResult) -> None:
-        """Learns acceptance, and what steps cost where a fit is given."""
+        """Learns acceptance, what drafting costs, and what steps cost where a fit is given."""
         self.acceptance.observe(result)
-        rows = len(result.slots)
+        self.turnover.observe(result)
         if self._fit is not None:
-            self._fit.observe(result.kv_tokens, result.tokens, result.sequences, result.step_s)
-            self._time = self._fit.time
-        if not rows:
+            self._refit(self._fit, result)
+        if not len(result.slots):
             return
         drafted, accepted = int(result.drafted.sum()), int(result.accepted.sum())
         if self._probing and drafted and accepted >= self._least * drafted:
             # Pays for itself: no need to wait with the next.
-            self._quiet_steps = PROBE_EVERY
-        without_s = self._time.predict(result.kv_tokens, result.tokens - drafted, result.sequences)
-        decode_value, prefill_value = self._values(result.kv_tokens, rows, max(result.tokens, 1))
-        before = decode_value * rows + prefill_value * result.prefill_tokens
+            self._quiet_steps = self._waited_steps
         self.watch.observe(
             drafted > 0 and not self._probing,
-            won=1.0 + decode_value * accepted / before,
+            saved_s=self._token_value_s * accepted,
             measured_s=result.step_s + result.draft_s,
-            without_s=without_s,
+            plain_s=self._time.predict(
+                result.kv_tokens, result.tokens - drafted, result.sequences, result.prefill_tokens
+            ),
         )
+        if drafted:
+            self._learn_draft_time(result, drafted)
 
     def release(self, slots: Ints) -> None:
         """Forgets rows that finished."""
         self.acceptance.release(slots)
+        self.turnover.release(slots)
 
-    def _survival(self, step: Step) -> Floats:
-        slots = step.slots
-        if step.forced.any():
-            survival = self.acceptance.after_forced(slots, step.forced)
-        else:
-            survival = self.acceptance.survival(slots)
-        if int(step.drafts.min()) < self._kmax:
+    @property
+    def _prompt_token_s(self) -> float:
+        given = self._time.prefill_token_s
+        return self._time.token_s if given is None else given
+
+    def _refit(self, fit: StepFit, result: StepResult) -> None:
+        fit.add(result.kv_tokens, result.tokens, result.sequences, result.step_s, result.prefill_tokens)
+        self._seen_steps += 1
+        if self._seen_steps % REFIT_EVERY == 0 and (fitted := fit.fit()) is not None:
+            self._time = fitted.step_time
+
+    def _learn_draft_time(self, result: StepResult, drafted: int) -> None:
+        rows = int(np.count_nonzero(result.drafted))
+        predicted_s = self._draft_prior.predict(result.step_s, rows, drafted, int(result.drafted.max()))
+        if predicted_s > 0:
+            ratio = min(max(result.draft_s / predicted_s, 0.0), _MOST_RATIO)
+            self._draft_ratio += 0.05 * (ratio - self._draft_ratio)
+            self._draft = _times(self._draft_prior, self._draft_ratio)
+
+    def _survival(self, step: Step) -> Chances:
+        survival = self.acceptance.survival(step.slots, step.forced if step.forced.any() else None)
+        if step.drafts.min() < self._kmax:
             survival *= self._positions < step.drafts
         return survival
 
-    def _step_s(self, step: Step, rows: int, prefill: int) -> float:
-        return self._time.predict(step.kv_tokens, rows + prefill, rows + _prefill_rows(step, prefill))
-
-    def _values(self, kv_tokens: int, rows: int, chunk_tokens: int) -> tuple[float, float]:
-        """Seconds that a generated token and a prompt token are worth."""
-        return (
-            self._time.predict(kv_tokens, rows, rows) / rows,
-            self._time.predict(0, chunk_tokens, 1) / chunk_tokens,
-        )
-
-    def _choose(self, step: Step, survival: Floats, value: float, step_s: float, prefill: int) -> Chosen:
-        rows = len(step.slots)
+    def _choose(self, step: Step) -> Chosen:
+        """The best lengths for the long run, over as many rows as could decode."""
         time, draft = self._time, self._draft
-        decode_value, prefill_value = self._values(step.kv_tokens, rows, step.chunk_tokens)
-        room = max(step.chunk_tokens - rows - prefill, 0)
-        linear_s = (
-            time.kv_s * step.kv_tokens
-            + time.token_s * (rows + prefill)
-            + time.sequence_s * (rows + _prefill_rows(step, prefill))
+        rows = len(step.slots)
+        all_rows = rows + (step.prefill_rows if step.prefill_tokens else 0)
+        share = rows / all_rows
+        kv_tokens = step.kv_tokens / share
+        decode_s = time.predict(kv_tokens, all_rows, all_rows)
+        linear_s = time.kv_s * kv_tokens + time.token_s * all_rows + time.sequence_s * all_rows
+        chunk = step.chunk_tokens / all_rows
+        # A row's first token comes with its prompt, so that this step of it has no other tokens.
+        self._peak_rows = max(all_rows, 0.999 * self._peak_rows)
+        drains = not step.prefill_tokens and all_rows < _DRAINING * self._peak_rows
+        follows = 0.0 if drains else (self.turnover.prompt_tokens(step) - chunk) / self.turnover.answer_tokens
+        room = (chunk - 1.0 - follows) * rows
+        cost = Cost(
+            step_s=(decode_s + draft.predict(decode_s, all_rows, 1, 0)) * share,
+            token_s=time.token_s * (1.0 + draft.share) + draft.token_s,
+            free_tokens=int(-linear_s * share / time.token_s) if linear_s < 0 < time.token_s else 0,
+            room_tokens=min(room, step.chunk_tokens - rows),
+            gain_tokens=max(follows, 0.0),
         )
-        free = min(int(-linear_s / time.token_s), room) if linear_s < 0 < time.token_s else 0
-        token_s = time.token_s * (1.0 + draft.share) + draft.token_s
-        pieces = [
-            Piece(free, draft.token_s, 0.0),
-            Piece(room, token_s, 0.0),
-            Piece(room + prefill, draft.token_s, prefill_value),
-        ]
-        start_s = step_s + draft.predict(step_s, rows, 1, 0) - draft.token_s
-        if not draft.depth_s:
-            return choose(survival, value, start_s, decode_value, pieces)
-        depth = self._depth(survival, value, start_s, decode_value, token_s)
-        return choose(survival[:depth], value, start_s + draft.depth_s * depth, decode_value, pieces)
+        survival = self._survival(step)
+        if draft.depth_s:
+            depth = self._depth(survival, cost)
+            survival = survival[:depth]
+            cost = replace(cost, step_s=cost.step_s + draft.depth_s * depth * share)
+        self._token_value_s = decode_s / all_rows
+        chosen = choose(survival, cost)
+        if chosen.drafts:
+            self._token_value_s = min(self._token_value_s, 1.0 / chosen.tokens_per_s)
+        return chosen
 
-    def _depth(
-        self, survival: Floats, value: float, step_s: float, decode_value: float, token_s: float
-    ) -> int:
-        """How deep to draft where every position costs: as if all rows drafted to one depth."""
-        gained = np.cumsum(survival.sum(axis=1)) * decode_value
-        tokens = np.cumsum((survival > 0).sum(axis=1))
+    def _depth(self, survival: Chances, cost: Cost) -> int:
+        """How deep to draft where each position costs: as if all rows were drafted for to one depth."""
+        rows = survival.shape[1]
+        gained = np.cumsum(survival.sum(axis=1))
+        drafts = np.cumsum((survival > 0).sum(axis=1))
         depths = np.arange(1, len(survival) + 1)
-        return (
-            int(np.argmax((value + gained) / (step_s + token_s * tokens + self._draft.depth_s * depths))) + 1
-        )
+        step_s = cost.step_s + cost.token_s * np.maximum(drafts - cost.free_tokens, 0)
+        return 1 + int(np.argmax((rows + gained) / (step_s + self._draft.depth_s * depths)))
 
-    def _probes(self, step: Step, step_s: float) -> Ints:
-        lengths = np.zeros(len(step.slots), np.int64)
-        if self._quiet_steps < PROBE_EVERY:
-            return lengths
-        can = np.flatnonzero((step.drafts > step.forced) & (step.forced == 0))
-        affordable = int(PROBE_SHARE * step_s / max(self._time.token_s, 1e-12))
-        spare = step.chunk_tokens - len(step.slots)
-        lengths[can[: max(min(affordable, spare), 1)]] = 1
-        return lengths
+    def _probe(self, step: Step, plain_s: float, lengths: Ints) -> bool:
+        """Gives some rows one draft token, unless the last ones are too short ago for what it costs."""
+        can = np.flatnonzero((step.drafts > 0) & (step.forced == 0))
+        affordable = int(PROBE_SHARE * plain_s / max(self._time.token_s, 1e-12))
+        can = can[: max(min(affordable, step.chunk_tokens - len(step.slots)), 1)]
+        rows = len(can)
+        cost_s = self._draft.predict(plain_s, rows, rows, 1) + self._time.token_s * rows
+        if not rows or cost_s > PROBE_COST * plain_s * 1.5 * self._quiet_steps:
+            return False
+        lengths[can] = 1
+        return True
 
 
-def _prefill_rows(step: Step, prefill: int) -> int:
-    if not step.prefill_tokens:
-        return 0
-    return -(-step.prefill_rows * prefill // step.prefill_tokens)
+def _times(draft: DraftTime, factor: float) -> DraftTime:
+    return replace(
+        draft,
+        base_s=draft.base_s * factor,
+        sequence_s=draft.sequence_s * factor,
+        token_s=draft.token_s * factor,
+        depth_s=draft.depth_s * factor,
+        share=draft.share * factor,
+    )

@@ -17,21 +17,26 @@ v1/spec_decode/custom_class_proposer.py. Inert unless `additional_config` has ou
 from __future__ import annotations
 
 import time
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spark_llm.engine.vitals import VitalsWriter
 from spark_llm.engine.wire import CALL_ARGUMENT
-from spark_llm.smartspec.choose import policy_of
+from spark_llm.smartspec.choose import LOOK_UP, Memory, policy_of, pretended
 from spark_llm.smartspec.drafters.drafts import Drafts
+from spark_llm.smartspec.drafters.forced import ForcedDrafter
 from spark_llm.smartspec.loop import Form, Limits, Speculation, Surroundings
 from spark_llm.smartspec.vitals import SpeculationVitals
 
 if TYPE_CHECKING:
     from vllm.config import VllmConfig
     from vllm.v1.core.sched.output import SchedulerOutput
+    from vllm.v1.core.sched.scheduler import Scheduler
     from vllm.v1.outputs import DraftTokenIds, ModelRunnerOutput
     from vllm.v1.request import Request
+else:
+    Scheduler = object
 
 
 class LookUpProposer:
@@ -50,6 +55,9 @@ class LookUpProposer:
         """An empty draft per row."""
         return [[] for _ in sampled_token_ids]
 
+    def load_model(self, target_model: Any) -> None:
+        """There is none to load; the CPU's runner asks."""
+
 
 def settings_of(vllm_config: VllmConfig, technique: str) -> dict[str, Any] | None:
     """Our part of `additional_config`, None where the technique is off."""
@@ -59,13 +67,17 @@ def settings_of(vllm_config: VllmConfig, technique: str) -> dict[str, Any] | Non
     return found
 
 
-class SpeculationMixin:
+class SpeculationMixin(Scheduler):
     """Goes before `vllm.v1.core.sched.scheduler.Scheduler`."""
 
     speculation: Speculation | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.start_speculation()
+
+    def start_speculation(self) -> None:
+        """Begins to speculate, if that is switched on, with nothing learned."""
         settings = settings_of(self.vllm_config, "speculative")
         if settings is None or not self.num_spec_tokens:
             return
@@ -77,8 +89,16 @@ class SpeculationMixin:
             model_len_tokens=self.max_model_len,
             block_tokens=self.block_size,
         )
+        drafter = LOOK_UP if looks_up else self.vllm_config.speculative_config.model
+        self._memory = Memory(settings.get("dir"), limits.draft_tokens, drafter)
+        acceptance = self._memory.acceptance
         self.speculation = Speculation(
-            policy_of(settings, limits), limits, Drafts() if looks_up else None, time.perf_counter
+            policy_of(settings, limits.draft_tokens, acceptance, drafter),
+            limits,
+            self._drafts() if looks_up else None,
+            time.perf_counter,
+            acceptance,
+            pretended(settings),
         )
         # With one, vLLM pads decodes with no drafts of its own, and its runner drafts as deep as it says.
         self.dynamic_sd_lookup = [self.num_spec_tokens] * (self.max_num_running_reqs + 1)
@@ -86,6 +106,16 @@ class SpeculationMixin:
         self._vitals = SpeculationVitals(VitalsWriter(Path(path)) if path else None)
         self._decoding: list[Request] = []
         self._prefill_tokens = 0
+
+    def _drafts(self) -> Drafts:
+        model = self.vllm_config.model_config
+        ends = model.hf_config.eos_token_id, model.try_get_generation_config().get("eos_token_id")
+        end_ids = {each for end in ends for each in (end if isinstance(end, list) else [end])} - {None}
+        return Drafts(ForcedDrafter(model.get_vocab_size(), self._tokenize), end_ids)
+
+    def _tokenize(self, text: str) -> list[int]:
+        tokenizer = getattr(self.structured_output_manager, "tokenizer", None)
+        return tokenizer.encode(text, add_special_tokens=False) if tokenizer is not None else []
 
     def schedule(self, throttle_prefills: bool = False) -> SchedulerOutput:
         """A step, with the drafts that are worth their time."""
@@ -120,8 +150,14 @@ class SpeculationMixin:
             self.speculation.finished(request, _call_of(request), whole=_ended_by_itself(request))
         return super()._free_request(request, delay_free_blocks)
 
+    def shutdown(self) -> None:
+        """Ends with what was learned kept."""
+        if self.speculation is not None:
+            self._memory.save(now=True)
+        super().shutdown()
+
     def _propose(self, speculation: Speculation, requests: list[Request]) -> None:
-        forms = [Form(_call_of(request), self._matcher(request)) for request in requests]
+        forms = [Form(_call_of(request), self._grammar(request)) for request in requests]
         lengths = speculation.lengths(requests, self._surroundings(), forms).tolist()
         if speculation.drafts is None:
             for request, length in zip(requests, lengths, strict=True):
@@ -150,23 +186,26 @@ class SpeculationMixin:
             sequences=len(scheduled),
         )
         self._vitals.add(result, speculation.decision_s)
+        self._memory.save()
 
     def _surroundings(self) -> Surroundings:
-        chunk = self.max_num_scheduled_tokens
+        free_blocks = self.kv_cache_manager.block_pool.get_num_free_blocks()
         tokens = rows = 0
         for request in self.running:
             if request.is_prefill_chunk:
                 tokens += request.num_tokens - request.num_computed_tokens
                 rows += 1
-        for request in self.waiting:
-            # More than a step's worth tells nothing more, and a queue may hold a thousand.
-            if tokens >= chunk or rows + len(self.running) >= self.max_num_running_reqs:
+        # Of those that wait, the ones that could be let in; a queue may hold a thousand more.
+        places = self.max_num_active_reqs - len(self.running)
+        most = min(self.max_num_scheduled_tokens, free_blocks * self.block_size)
+        for request in islice(self.waiting, max(places, 0)):
+            if tokens + request.num_tokens > most:
                 break
             tokens += request.num_tokens - request.num_computed_tokens
             rows += 1
-        return Surroundings(tokens, rows, self.kv_cache_manager.block_pool.get_num_free_blocks())
+        return Surroundings(tokens, rows, free_blocks)
 
-    def _matcher(self, request: Request) -> Any:
+    def _grammar(self, request: Request) -> Any:
         """The grammar of a row, None where it has none, is not ready, or is not in force yet."""
         if not request.use_structured_output:
             return None

@@ -22,10 +22,10 @@ class Watch:
     Predictions choose the draft lengths; this catches predictions that are wrong: a drafter slower than its
     model, a step time that does not fit. Steps without drafts tell how fast the engine is against the model.
 
-    Differs from the paper: the published switch looks at whether anything was verified. A threshold of 5 %, as
-    first proposed, would give away up to 5 % against the best constant length, so it is 2 %; and a plain wait
-    of 100 steps would be deaf to drafts that become good, so a rise of the predicted gain (probes go on all the
-    while) ends it at once.
+    Differs from the paper: the published switch looks at whether anything was verified. A threshold of 5 %,
+    as first proposed, would give away up to 5 % against the best constant length, so it is 2 %; and a plain
+    wait of 100 steps would be deaf to drafts that become good, so a rise of the predicted gain (probes go on
+    all the while) ends it at once.
 
     Attributes:
         won: ratio of work per second with drafts to that without, in the last full window.
@@ -36,8 +36,8 @@ class Watch:
         self.won = 1.0
         self.off = False
         self._slowness = 1.0
-        self._steps = self._window = 0
-        self._value = self._measured_s = self._without_s = 0.0
+        self._steps = 0
+        self._worth_s = self._measured_s = 0.0
         self._waited = 0
         self._gain_when_off = 1.0
         self._gain = 1.0
@@ -53,27 +53,26 @@ class Watch:
                 self._window = RETRIAL
         return not self.off
 
-    def observe(self, drafting: bool, *, won: float, measured_s: float, without_s: float) -> None:
+    def observe(self, drafting: bool, *, saved_s: float, measured_s: float, plain_s: float) -> None:
         """Takes a step.
 
         Args:
             drafting: it verified drafts that were to win.
-            won: its work over that of the same step without drafts.
+            saved_s: what the accepted tokens are worth.
             measured_s: seconds it took, drafting included.
-            without_s: predicted seconds without drafts.
+            plain_s: predicted seconds without drafts.
         """
         if not drafting:
-            self._slowness += 0.05 * (measured_s / without_s - self._slowness)
+            self._slowness += 0.05 * (measured_s / plain_s - self._slowness)
             return
         self._steps += 1
-        self._value += won * without_s
+        self._worth_s += plain_s + saved_s
         self._measured_s += measured_s
-        self._without_s += without_s
         if self._steps < self._window:
             return
-        # Work per measured second, against work per second at the model's speed of steps without drafts.
-        self.won = self._value * self._slowness / self._measured_s
+        # What it was worth at the speed of steps without drafts, against what it took.
+        self.won = self._worth_s * self._slowness / self._measured_s
         if self.won < MUST_HAVE_WON:
             self.off, self._waited, self._gain_when_off = True, 0, self._gain
         self._steps, self._window = 0, WINDOW
-        self._value = self._measured_s = self._without_s = 0.0
+        self._worth_s = self._measured_s = 0.0

@@ -87,6 +87,7 @@ class Flow:
         self._parse = AnswerParser(call.return_type, zone_of(conf.time_zone), call.max_tokens)
         self._writer = ResultWriter(result_type(call.return_type))
         self._type_name = call.return_type.simpleString().upper()
+        self._quoting = conf.flag("spark.llm.logPrompts.enabled")
         self._sampling = Sampling(
             call.model,
             call.temperature,
@@ -275,5 +276,6 @@ class Flow:
         try:
             slot.value = self._parse(answer.text, answer.finish_reason)
         except Invalid as reason:
-            error = output_invalid(self._type_name, answer.text, str(reason))
+            why = reason.text(quoting=self._quoting)
+            error = output_invalid(self._type_name, answer.text, why, quoting=self._quoting)
             slot.condition, slot.message = error.condition, error.message

@@ -28,7 +28,27 @@ _WIDE: Final = Context(prec=400)
 
 
 class Invalid(Exception):  # noqa: N818  not an error of the program: an answer that does not fit
-    """An answer has no value of its type; the text says why, to follow "The answer is not a valid INT: "."""
+    """An answer has no value of its type; the text says why, to follow "The answer is not a valid INT: ".
+
+    Args:
+        reason: why, quoting nothing of the answer.
+        value: what of the answer the reason is about, its subject.
+        where: the place in the answer.
+    """
+
+    def __init__(self, reason: str, value: Any = ..., where: str = "") -> None:
+        super().__init__(reason, value, where)
+        self.reason, self.value, self.where = reason, value, where
+
+    def text(self, *, quoting: bool) -> str:
+        """Why, with up to 40 characters of the value, or with its kind and size alone."""
+        if self.value is ...:
+            return self.where + self.reason
+        subject = _shown(self.value) if quoting else _described(self.value)
+        return f"{self.where}{subject} {self.reason}"
+
+    def __str__(self) -> str:
+        return self.text(quoting=True)
 
 
 def converter_of(data_type: t.DataType, zone: tzinfo) -> Convert:
@@ -74,22 +94,22 @@ def clean_text(text: str) -> str:
 
 def _string(value: Any) -> str:
     if not isinstance(value, str):
-        raise Invalid(f"{_shown(value)} is not a string")
+        raise Invalid("is not a string", value)
     return clean_text(value)
 
 
 def _boolean(value: Any) -> bool:
     if not isinstance(value, bool):
-        raise Invalid(f"{_shown(value)} is not true or false")
+        raise Invalid("is not true or false", value)
     return value
 
 
 def _integer(limit: int) -> Convert:
     def convert(value: Any) -> int:
         if not isinstance(value, int) or isinstance(value, bool):
-            raise Invalid(f"{_shown(value)} is not a whole number")
+            raise Invalid("is not a whole number", value)
         if not -limit <= value < limit:
-            raise Invalid(f"{_shown(value)} is outside of {-limit} to {limit - 1}")
+            raise Invalid(f"is outside of {-limit} to {limit - 1}", value)
         return value
 
     return convert
@@ -103,7 +123,7 @@ def _real(largest: float) -> Convert:
         except OverflowError:  # a large int; a large Decimal becomes infinite
             number = math.inf
         if abs(number) > largest:
-            raise Invalid(f"{_shown(value)} is larger than the type can hold")
+            raise Invalid("is larger than the type can hold", value)
         return number
 
     return convert
@@ -119,7 +139,7 @@ def _decimal(precision: int, scale: int) -> Convert:
         except InvalidOperation:
             rounded = limit
         if abs(rounded) >= limit:
-            raise Invalid(f"{_shown(value)} has more than {precision - scale} digits before the point")
+            raise Invalid(f"has more than {precision - scale} digits before the point", value)
         return rounded
 
     return convert
@@ -127,16 +147,16 @@ def _decimal(precision: int, scale: int) -> Convert:
 
 def _require_number(value: Any) -> None:
     if not isinstance(value, int | Decimal) or isinstance(value, bool):
-        raise Invalid(f"{_shown(value)} is not a number")
+        raise Invalid("is not a number", value)
 
 
 def _date(value: Any) -> date:
     if not isinstance(value, str) or not _DATE.fullmatch(value):
-        raise Invalid(f"{_shown(value)} is not a date of the form 2024-12-31")
+        raise Invalid("is not a date of the form 2024-12-31", value)
     try:
         return date.fromisoformat(value)
     except ValueError:
-        raise Invalid(f"{_shown(value)} is not in the calendar") from None
+        raise Invalid("is not in the calendar", value) from None
 
 
 def _timestamp(value: Any, zone: tzinfo | None) -> datetime:
@@ -144,7 +164,7 @@ def _timestamp(value: Any, zone: tzinfo | None) -> datetime:
     match = _TIMESTAMP.fullmatch(value) if isinstance(value, str) else None
     if match is None or (zone is None and match[4]):
         offset = ", without an offset" if zone is None else ""
-        raise Invalid(f"{_shown(value)} is not a time of the form 2024-12-31T23:59:59{offset}")
+        raise Invalid(f"is not a time of the form 2024-12-31T23:59:59{offset}", value)
     try:
         # Nine digits may come; Spark keeps six.
         fraction = f".{match[3][:6]:0<6}" if match[3] else ""
@@ -153,7 +173,7 @@ def _timestamp(value: Any, zone: tzinfo | None) -> datetime:
             return time
         return (time if time.tzinfo else time.replace(tzinfo=zone)).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise Invalid(f"{_shown(value)} is not in the calendar") from None
+        raise Invalid("is not in the calendar", value) from None
 
 
 def _nullable(convert: Convert, allowed: bool) -> Convert:
@@ -163,7 +183,7 @@ def _nullable(convert: Convert, allowed: bool) -> Convert:
 def _array(element: Convert) -> Convert:
     def convert(value: Any) -> list[Any]:
         if not isinstance(value, list):
-            raise Invalid(f"{_shown(value)} is not an array")
+            raise Invalid("is not an array", value)
         return [element(item) for item in value]
 
     return convert
@@ -172,7 +192,7 @@ def _array(element: Convert) -> Convert:
 def _map(convert_value: Convert) -> Convert:
     def convert(value: Any) -> list[tuple[str, Any]]:
         if not isinstance(value, dict):
-            raise Invalid(f"{_shown(value)} is not an object")
+            raise Invalid("is not an object", value)
         return [(clean_text(key), convert_value(item)) for key, item in value.items()]
 
     return convert
@@ -181,7 +201,7 @@ def _map(convert_value: Convert) -> Convert:
 def _struct(fields: list[tuple[str, Convert]]) -> Convert:
     def convert(value: Any) -> dict[str, Any]:
         if not isinstance(value, dict):
-            raise Invalid(f"{_shown(value)} is not an object")
+            raise Invalid("is not an object", value)
         for name, _ in fields:
             if name not in value:
                 raise Invalid(f"the field {name} is missing")
@@ -199,7 +219,8 @@ def _blame(fields: list[tuple[str, Convert]], value: dict[str, Any]) -> None:
         try:
             read(value[name])
         except Invalid as reason:
-            raise Invalid(f"in the field {name}, {reason}") from None
+            where = f"in the field {name}, {reason.where}"
+            raise Invalid(reason.reason, reason.value, where) from None
 
 
 def _shown(value: Any, limit: int = 40) -> str:
@@ -210,3 +231,15 @@ def _shown(value: Any, limit: int = 40) -> str:
     except (ValueError, RecursionError):
         text = type(value).__name__
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, str):
+        return f"a text of length {len(value):,}"
+    if isinstance(value, list):
+        return f"an array of length {len(value):,}"
+    if isinstance(value, dict):
+        return f"an object of size {len(value):,}"
+    if isinstance(value, int | Decimal) and not isinstance(value, bool):
+        return "a number"
+    return "null" if value is None else "a truth value"

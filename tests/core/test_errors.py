@@ -78,8 +78,11 @@ def test_known_models_come_nearest_first():
 
 
 def test_answer_is_cut_and_its_control_characters_are_escaped():
-    message = errors.output_invalid("INT", "\x00ü\n" + "x" * 200, "it is not a number").message
+    answer = "\x00ü\n" + "x" * 200
+    message = errors.output_invalid("INT", answer, "it is not a number", quoting=True).message
     assert message.endswith(r"It starts with '\x00ü\n" + "x" * 97 + "'.")
+    message = errors.output_invalid("INT", answer, "it is not a number", quoting=False).message
+    assert message == "The answer is not a valid INT: it is not a number. It is of length 203."
 
 
 def test_found_in_what_spark_wraps_around_it():

@@ -1,6 +1,7 @@
 """One Spark session for all tests of this folder, with the fake engine."""
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -69,13 +70,19 @@ def decisions(spark):
 
 @pytest.fixture
 def golden(request):
-    """Compares text with a golden file; ``SPARK_LLM_REFRESH_GOLDENS=1`` writes it instead."""
+    """Compares text with a golden file; ``SPARK_LLM_REFRESH_GOLDENS=1`` writes it instead.
+
+    Plans differ between versions of Spark: those of a version whose text is not kept are not compared.
+    """
 
     def compare(name, text):
         file = Path(__file__).parents[1] / "golden" / name
+        others = re.sub(r"-\d+\.\d+\.txt$", "-[0-9]*.txt", name)
         if os.environ.get("SPARK_LLM_REFRESH_GOLDENS") == "1":
             file.parent.mkdir(exist_ok=True)
             file.write_text(text)
+        if not file.exists() and others != name and any(file.parent.glob(others)):
+            pytest.skip(f"{name} is not kept, only that of another Spark")
         assert text == file.read_text()
 
     return compare

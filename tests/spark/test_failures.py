@@ -107,7 +107,8 @@ def test_an_answer_is_not_quoted_unless_prompts_are_logged(spark, conf, tmp_path
     spark.sql(sql).collect()
     (row,) = spark.read.parquet(f"{tmp_path}/errors").collect()
     assert row.condition == "LLM_OUTPUT_INVALID"
-    assert "INT" in row.message
+    assert "not a valid INT: it is not JSON" in row.message
+    assert "It is of length 13." in row.message
     assert "PRIVATE" not in row.message
 
 

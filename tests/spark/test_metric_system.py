@@ -86,3 +86,15 @@ def test_a_failed_row_is_counted_and_no_prompt_is_a_label(spark, conf):
     call = site(now, before)
     assert now[f"call_{call}_failed_rows_Count"] - before.get(f"call_{call}_failed_rows_Count", 0) == 1
     assert not [name for name in now if "private" in name or "Is_it" in name]
+
+
+def test_rows_from_the_cache_are_counted(spark, conf, tmp_path):
+    conf("spark.llm.cache.enabled", "true")
+    conf("spark.llm.cache.dir", str(tmp_path))
+    before = scraped(spark)
+    ask(spark, 12)
+    first = scraped(spark)
+    name = f"call_{site(first, before)}_cached_rows_Count"
+    ask(spark, 12)
+    assert first[name] == before.get(name, 0)
+    assert scraped(spark)[name] - first[name] == 12

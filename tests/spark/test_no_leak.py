@@ -40,6 +40,18 @@ for sql in ("SELECT llm('Is it long?', text) FROM t WHERE id = 1",
     except Exception as error:
         traceback.print_exc(file=sys.stdout)
         print("failed:", error.getCondition())
+spark.conf.set("spark.llm.errors.table", sys.argv[2] + "_errors/")
+wrong = "llm('Repeat it.', text, return_type => 'STRUCT<n: INT>'{}) FROM t"
+print([row[0].error for row in spark.sql("SELECT " + wrong.format(", on_error => 'struct'")).collect()])
+for sql in (wrong.format(""), wrong.format(", on_error => 'null'")):
+    try:
+        spark.sql("SELECT " + sql).collect()
+        print("no failure")
+    except Exception as error:
+        traceback.print_exc(file=sys.stdout)
+        print("failed:", error.getCondition())
+    spark.conf.set("spark.llm.errors.maxFailedRatio", "0")
+print([row.asDict() for row in spark.read.parquet(sys.argv[2] + "_errors").collect()])
 base = f"{spark.sparkContext.uiWebUrl}/api/v1/applications/{spark.sparkContext.applicationId}"
 for part in ("sql?details=true&planDescription=true", "jobs", "stages?details=true", "environment", "allexecutors"):
     print(urllib.request.urlopen(f"{base}/{part}").read().decode())
@@ -63,8 +75,10 @@ def tactless():
             status, answer = 200, {"choices": [{"message": {"content": "No"}}]}
             if body["model"] == "closed":
                 status = 401
-            elif " bad" in user:
+            elif " bad" in user and "Repeat it." not in user:
                 status = 400
+            elif "Repeat it." in user:
+                answer = {"choices": [{"message": {"content": json.dumps({"n": ROW})}}]}
             if status != 200:
                 answer = {"error": {"message": f"{self.headers['authorization']} asked: {user}"}}
             seen.append(self.headers["authorization"])
@@ -92,7 +106,7 @@ def tactless():
     "in no plan, EXPLAIN, event log, UI, REST answer, log or error text",
 )
 def test_credential_and_rows_are_nowhere(tactless, tmp_path):
-    """Queries that succeed, and that fail in two ways -> neither credential nor row in anything written."""
+    """Queries that succeed, fail, or are answered with the row in the wrong type -> neither credential nor row in anything written."""
     (tmp_path / "credential").write_text(CREDENTIAL)
     events = tmp_path / "events"
     events.mkdir()
@@ -124,6 +138,9 @@ def test_credential_and_rows_are_nowhere(tactless, tmp_path):
     assert set(tactless.seen) == {f"Bearer {CREDENTIAL}"}
     assert "failed: LLM_REQUEST_REJECTED" in app.stdout
     assert "failed: LLM_ENDPOINT_FAILED" in app.stdout
+    assert "failed: LLM_OUTPUT_INVALID" in app.stdout
+    assert "failed: LLM_TOO_MANY_FAILURES" in app.stdout
+    assert app.stdout.count("in the field n, a text of length 47 is not a whole number") > 6
     assert "(row text)" in app.stdout
     assert "(hidden)" in app.stdout
     logs = [file for file in events.rglob("*") if file.is_file() and not file.name.startswith(".")]

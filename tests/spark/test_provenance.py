@@ -46,6 +46,7 @@ def test_cache(spark, conf, tmp_path):
     first = spark.sql(ASK.format("")).collect()
     again = spark.sql(ASK.format("")).collect()
     assert sources(again) == {"cache": 99, None: 1}
+    assert {r.a.provenance.prompt_hash for r in again if r.id < 99} == {None}
     assert {(r.id, r.a.value) for r in again} == {(r.id, r.a.value) for r in first}
     assert {r.a.provenance.revision for r in again if r.id < 99} == {
         r.a.provenance.revision for r in first if r.id < 99

@@ -69,7 +69,10 @@ def test_answer_that_does_not_fit_its_type(spark, conf, tmp_path):
     sql = "SELECT id, llm('p', concat('x', id) , return_type => 'INT', on_error => 'struct') a FROM range(3) ORDER BY id"
     rows = spark.sql(sql).collect()
     assert rows[1].a.error.condition == "LLM_OUTPUT_INVALID"
-    assert "not a number" in rows[1].a.error.message
+    assert "is not JSON" in rows[1].a.error.message
+    assert "It is of length 12." in rows[1].a.error.message
+    conf("spark.llm.logPrompts.enabled", "true")
+    assert "It starts with 'not a number'." in spark.sql(sql).collect()[1].a.error.message
     assert isinstance(rows[0].a.value, int)
     assert isinstance(rows[2].a.value, int)
 

@@ -21,18 +21,18 @@ START: Final = -1
 class _Node:
     """A run of tokens that occurred `count` times.
 
-    Its likeliest next token is `best`, apart from the `others`. Where one run alone went on from here, nothing is
-    built: `path[place:]`, as far as the depth allows, stands for nodes of count 1 (most of free text).
+    Its likeliest next token is `best`, apart from the `others`. Where one run alone went on from here, no
+    node is built: `path[place:]`, as far as the depth allows, stands for nodes of count 1 (as in free text).
     """
 
     __slots__ = ("best", "count", "others", "path", "place", "token")
 
-    def __init__(self, token: int, path: tuple[int, ...], place: int) -> None:
+    def __init__(self, token: int, path: tuple[int, ...] | None, place: int) -> None:
         self.token = token
         self.count = 1
         self.best: _Node | None = None
         self.others: dict[int, _Node] | None = None
-        self.path: tuple[int, ...] | None = path
+        self.path = path
         self.place = place
 
     def child(self, token: int) -> _Node | None:
@@ -161,15 +161,14 @@ class AnswerTree:
         end = min(start + self.max_depth, len(path))
         node = self._roots.get(path[start])
         if node is None:
-            self._roots[path[start]] = self._leaf(path, start, end)
+            self._roots[path[start]] = self._leaf(path, start)
             return
         node.count += 1
         for place in range(start + 1, end):
             if node.path is not None:
                 # Another run goes on from here now: the one that was alone gets a node for its next token.
-                alone, its_place = node.path, node.place
-                its_end = min(its_place + self.max_depth - (place - start), len(alone))
-                node.path, node.best = None, self._leaf(alone, its_place, its_end)
+                node.best = self._leaf(node.path, node.place)
+                node.path = None
             best, token = node.best, path[place]
             if best is None:
                 node.path, node.place = path, place
@@ -182,19 +181,16 @@ class AnswerTree:
                 node.others = {}
             child = node.others.get(token)
             if child is None:
-                node.others[token] = child = self._leaf(path, place, end)
+                node.others[token] = child = self._leaf(path, place)
                 _promote(node, best, child)
                 return
             child.count += 1
             _promote(node, best, child)
             node = child
 
-    def _leaf(self, path: tuple[int, ...], place: int, end: int) -> _Node:
+    def _leaf(self, path: tuple[int, ...], place: int) -> _Node:
         self.nodes += 1
-        leaf = _Node(path[place], path, place + 1)
-        if place + 1 >= end:
-            leaf.path = None
-        return leaf
+        return _Node(path[place], path if place + 1 < len(path) else None, place + 1)
 
     def _discount(self, path: tuple[int, ...], start: int) -> None:
         node = self._roots[path[start]]
