@@ -22,6 +22,8 @@ _FEWEST = 8
 _DIFFERENCE_RECORDS = 1.0
 # A normal law has one record in two million beyond it.
 _OUTLIER_SIGMAS = 5.0
+# And what is late by less than this share of its own time is no hiccup.
+_OUTLIER_SHARE = 0.5
 _MAD_TO_SIGMA = 1.4826
 
 
@@ -95,10 +97,13 @@ class StepFit:
         order = np.roll(self._ring, -(self._seen % len(self._ring)), axis=0)[-self.records :]
         features, seconds = order[:, :_FEATURES], order[:, _FEATURES]
         prior = self._prior * _speed(features, seconds, self._prior)
-        residuals = seconds - _times(features, self._solve(features, seconds, prior))
-        centre = np.median(residuals)
-        spread = _MAD_TO_SIGMA * np.median(np.abs(residuals - centre))
-        kept = np.abs(residuals - centre) <= _OUTLIER_SIGMAS * spread + 1e-9
+        predicted = _times(features, self._solve(features, seconds, prior))
+        late = seconds - predicted
+        late -= np.median(late)
+        # A spread of its own is no sign of a hiccup where most steps are alike: the few that differ, and tell
+        # most, would be left out.
+        spread = _MAD_TO_SIGMA * np.median(np.abs(late))
+        kept = late <= np.maximum(_OUTLIER_SIGMAS * spread, _OUTLIER_SHARE * predicted)
         features, seconds = features[kept], seconds[kept]
         held = np.arange(len(seconds)) % 5 == 4
         train = self._solve(features[~held], seconds[~held], prior)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from spark_llm.costmodel.store import KEY as STEP_TIME_KEY
+from spark_llm.costmodel.store import read_step_time
 from spark_llm.errors import invalid_conf
 
 if TYPE_CHECKING:
@@ -146,16 +148,18 @@ def _dtype(conf: Conf, machine: Machine) -> str:
 
 
 def _speculative(conf: Conf, socket: str, machine: Machine) -> dict[str, Any]:
-    """Our scheduler and who drafts; nothing where it is off."""
+    """Our scheduler, who drafts, and what a step costs where it was measured; nothing where it is off."""
     if not conf.flag(_SPECULATIVE):
         return {}
     draft_model = conf.get("spark.llm.speculative.model")
-    ours = {
+    ours: dict[str, Any] = {
         "policy": conf.text("spark.llm.speculative.policy"),
         "vitals": str(Path(socket).with_name(VITALS_FILE)),
     }
     if (folder := conf.get("spark.llm.speculative.dir")) is not None:
         ours["dir"] = folder
+    if (profile := conf.get(STEP_TIME_KEY)) is not None:
+        ours["step_time"] = asdict(read_step_time(Path(profile).expanduser()))
     # vLLM schedules ahead only where drafts stay on the GPU.
     ahead = draft_model is not None and machine.device == "gpu"
     return {

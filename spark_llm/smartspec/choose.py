@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from spark_llm.costmodel.fit import StepFit
 from spark_llm.costmodel.presets import H100_8B, NGRAM, PRESETS
-from spark_llm.costmodel.step_time import DraftTime
+from spark_llm.costmodel.step_time import DraftTime, StepTime
 from spark_llm.smartspec.acceptance_by_call import AcceptanceByCall
 from spark_llm.smartspec.goodput import Goodput
 from spark_llm.smartspec.priors import Priors
@@ -17,7 +17,6 @@ from spark_llm.smartspec.value import Value
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from spark_llm.costmodel.step_time import StepTime
     from spark_llm.smartspec.policy import Policy
     from spark_llm.smartspec.priors import Prior
 
@@ -36,13 +35,14 @@ def policy_of(
     """The policy that the settings name.
 
     Args:
-        settings: `policy`, and `pretend` in tests and benchmarks.
+        settings: `policy`, `step_time` where it was measured, and `pretend` in tests and benchmarks.
         draft_tokens: most draft tokens of a row.
         acceptance: where it keeps its estimates.
         drafter: `LOOK_UP`, or a draft model, which takes time for every position.
     """
     pretend = pretended(settings)
-    step = pretend or H100_8B
+    measured = StepTime(**settings["step_time"]) if "step_time" in settings else None
+    step = pretend or measured or H100_8B
     draft = NGRAM if drafter == LOOK_UP else DraftTime(depth_s=0.1 * step.base_s, share=0.05)
     if settings["policy"] == "fixed":
         return Static(draft_tokens)

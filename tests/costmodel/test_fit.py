@@ -84,6 +84,17 @@ def test_hiccups_and_first_steps_are_left_out() -> None:
     assert found.r2_held_out > 0.95
 
 
+def test_few_steps_with_drafts_among_many_alike_are_not_left_out() -> None:
+    fit, dear = StepFit(H100_8B, skip=0), StepTime(H100_8B.kv_s, 20 * H100_8B.token_s, 0.0, H100_8B.base_s)
+    for number in range(300):
+        tokens = 64 * 4 if number < 20 else 64
+        fit.add(64_000, tokens, 64, dear.predict(64_000, tokens, 64))
+    found = fit.fit()
+    assert found is not None
+    assert found.outliers == 0
+    assert found.step_time.token_s == pytest.approx(dear.token_s, rel=0.05)
+
+
 def test_the_window_forgets() -> None:
     fit = StepFit(H100_8B, window=128, skip=0)
     rng = np.random.default_rng(2)

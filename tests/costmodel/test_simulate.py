@@ -177,6 +177,14 @@ def test_what_can_never_fit_is_refused() -> None:
         rows([0], [1])
 
 
+class InOrder(Acceptance):
+    """Sees that rows run in the order in which they were submitted, preempted ones too."""
+
+    def offer(self, rows: np.ndarray, generated: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        assert np.all(np.diff(rows) > 0)
+        return super().offer(rows, generated)
+
+
 @settings(deadline=None, max_examples=20)
 @given(
     seed=st.integers(0, 2**20),
@@ -208,7 +216,7 @@ def test_any_workload(
     )
 
     def once() -> Simulation:
-        acceptance = Acceptance(beta_alphas(many, 0.6, seed), 6)
+        acceptance = InOrder(beta_alphas(many, 0.6, seed), 6)
         simulation = Simulation(work, limits, H100_8B, acceptance, NGRAM, seed, trace=True)
         simulation.run(StaticK(k))
         return simulation

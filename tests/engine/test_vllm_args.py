@@ -5,6 +5,7 @@ import json
 import pytest
 
 from spark_llm.conf import parse_conf
+from spark_llm.costmodel.step_time import StepTime
 from spark_llm.engine.machine import has_bfloat16
 from spark_llm.engine.vllm_args import Machine, launch_of
 from spark_llm.errors import SparkLLMError
@@ -213,3 +214,20 @@ def test_speculation_of_ours_and_of_the_users_own():
     conf["spark.llm.engine.args"] = '{"speculative_config": {"method": "ngram"}}'
     with pytest.raises(SparkLLMError, match=r"spark\.llm\.speculative\.enabled=true decides it"):
         launch_of(parse_conf(conf), "/models/m", "m", "/run/s", CPU, {})
+
+
+def test_a_measured_step_time_is_what_the_policy_starts_from(tmp_path):
+    from spark_llm.smartspec.acceptance_by_call import AcceptanceByCall
+    from spark_llm.smartspec.choose import LOOK_UP, policy_of
+
+    path = tmp_path / "step-time.json"
+    measured = {"kv_s": 1e-8, "token_s": 2e-5, "sequence_s": 0.0, "base_s": 3e-3, "prefill_token_s": 4e-5}
+    path.write_text(json.dumps({"model": "m", "step_time": measured}))
+    conf = {"spark.llm.speculative.enabled": "true", "spark.llm.costmodel.path": str(path)}
+    words = launch_of(parse_conf(conf), "/models/m", "m", "/run/e/s", CPU, {}).arguments
+    settings = json.loads(words[words.index("--additional-config") + 1])["spark_llm"]["speculative"]
+    assert settings["step_time"] == measured
+    assert policy_of(settings, 5, AcceptanceByCall(5), LOOK_UP)._time == StepTime(**measured)
+    path.write_text("{}")
+    with pytest.raises(SparkLLMError, match=r"spark\.llm\.costmodel\.path"):
+        launch_of(parse_conf(conf), "/models/m", "m", "/run/e/s", CPU, {})
