@@ -115,3 +115,8 @@ def test_a_warm_start_needs_no_learning():
     cold, warm = Value(H100_8B, NGRAM, 7), Value(H100_8B, NGRAM, 7, prior=[0.1], prior_trials=1000)
     assert cold.draft_lengths(step(256)).max() > 0
     assert warm.draft_lengths(step(256)).max() == 0
+
+
+def test_a_step_time_of_nothing_is_no_error():
+    policy = Value(StepTime(0.0, 0.0, -1.0, 0.0), NGRAM, 7)
+    assert (policy.draft_lengths(step(3)) <= 7).all()
