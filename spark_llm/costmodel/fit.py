@@ -23,6 +23,8 @@ _DIFFERENCE_RECORDS = 1.0
 # A normal law has one record in two million beyond it.
 _OUTLIER_SIGMAS = 5.0
 _MAD_TO_SIGMA = 1.4826
+# Hiccups take a multiple of a step's time; what is closer than this to the model may teach it.
+_USUAL_SHARE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,9 @@ class StepFit:
         residuals = seconds - _times(features, self._solve(features, seconds, prior))
         centre = np.median(residuals)
         spread = _MAD_TO_SIGMA * np.median(np.abs(residuals - centre))
-        kept = np.abs(residuals - centre) <= _OUTLIER_SIGMAS * spread + 1e-9
+        # Steps of a kind that is rare in the window are no outliers, however alike the others are.
+        usual = _OUTLIER_SIGMAS * spread + _USUAL_SHARE * seconds
+        kept = np.abs(residuals - centre) <= usual
         features, seconds = features[kept], seconds[kept]
         held = np.arange(len(seconds)) % 5 == 4
         train = self._solve(features[~held], seconds[~held], prior)

@@ -53,15 +53,16 @@ class Value:
     few rows decoding it often is not.
 
     * A few rows are tried when nothing was drafted for 12 steps, or later where drafting is dear, so that it
-      takes at most 1.5 % of the time; while these are accepted often enough to pay, the next step tries again.
+      takes at most 1.5 % of the time; while these are accepted often enough to pay, the next step tries
+      again.
     * Starts at 2 % predicted gain and stops at 0.5 %, so that it does not swing.
     * A drafter that did not win 2 % over 100 measured steps is off: see `watch.Watch`.
     * When few rows are left a token is worth more, and drafts grow with it.
 
     Differs from the paper (SmartSpec, arXiv 2406.14066), where prompts had steps of their own, all rows have
     one length, decisions stand for 20 steps and k > 0 must win 10 %. Crediting the prompt tokens of the very
-    step at their price in a full chunk was tried: it values answer tokens as if each step waited for them, and
-    loses up to 14 % where prompts fill every step.
+    step at their price in a full chunk was tried: it values answer tokens as if each step waited for them,
+    and loses up to 14 % where prompts fill every step.
 
     Args:
         time: of a step; the first guess where `fit` is given.
@@ -128,7 +129,7 @@ class Value:
             won_s = self._token_value_s * chosen.gained - (step_s - plain_s)
             won_s -= self._prompt_token_s * displaced
         self.gain = 1.0 + won_s / plain_s
-        self.goodput_tokens_per_s = (rows + chosen.gained) / step_s
+        self.goodput_tokens_per_s = (rows + chosen.gained) / max(step_s, _NO_TIME_S)
         allowed = self.watch.allows(self.gain)
         if chosen.drafts:
             self._drafting = allowed and self.gain > (self.may_stay if self._drafting else self.must_win)
