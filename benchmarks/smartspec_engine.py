@@ -21,7 +21,9 @@ import json
 import os
 import random
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -95,33 +97,40 @@ def measure(
 ) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
     """Every task at every concurrency by everyone."""
     rows: list[dict[str, Any]] = []
-    answers: dict[tuple[str, int], list[list[int]]] = {}
+    known: dict[tuple[str, int], tuple[int, list[list[int]]]] = {}
     for who in ("none", "ngram 7", "fixed 7", "goodput", "value"):
-        engine = Engine(model, who)
-        for task, questions in asks.items():
-            for level in levels:
-                ran = engine.run(questions, level)
-                tokens, known = ran.pop("answers"), answers.setdefault((task, level), [])
-                if who == "none":
-                    known += tokens
-                equal = sum(a == b for a, b in zip(tokens, known, strict=True))
-                baseline = next(
-                    (r["steps"] for r in rows if (r["task"], r["at once"]) == (task, level)), ran["steps"]
-                )
-                rows.append(
-                    {
-                        "who": who, "task": task, "at once": level, "rows": len(questions), **ran,
-                        "none's steps / steps": baseline / ran["steps"],
-                        "different answers": len(tokens) - equal,
-                    }
-                )  # fmt: skip
-                print(json.dumps(rows[-1]), flush=True)
-                if who == "none":
-                    rows.append(bound_of(task, level, len(questions), known, ran["steps"]))
-                if file is not None:
-                    harness.write(rows, {}, file)
-        engine.close()
+        # An engine needs a process of its own: vLLM does not clear up behind itself.
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+            runs = process.submit(run_all, model, who, asks, levels).result()
+        for task, level, ran in runs:
+            tokens = ran.pop("answers")
+            steps, answers = known.setdefault((task, level), (ran["steps"], tokens))
+            rows.append(
+                {
+                    "who": who, "task": task, "at once": level, "rows": len(tokens), **ran,
+                    "none's steps / steps": steps / ran["steps"],
+                    "different answers": sum(a != b for a, b in zip(tokens, answers, strict=True)),
+                }
+            )  # fmt: skip
+            if who == "none":
+                rows.append(bound_of(task, level, len(tokens), answers, steps))
+        if file is not None:
+            harness.write(rows, {}, file)
     return rows, gates_of(rows)
+
+
+def run_all(
+    model: Path, who: str, asks: dict[str, list[Ask]], levels: list[int]
+) -> list[tuple[str, int, dict[str, Any]]]:
+    """What one contender did, by task and concurrency; in a process of its own."""
+    engine = Engine(model, who)
+    runs = []
+    for task, questions in asks.items():
+        for level in levels:
+            runs.append((task, level, engine.run(questions, level)))
+            told = {key: value for key, value in runs[-1][2].items() if key != "answers"}
+            print(json.dumps({"who": who, "task": task, "at once": level, **told}), flush=True)
+    return runs
 
 
 def bound_of(task: str, level: int, count: int, answers: list[list[int]], baseline: int) -> dict[str, Any]:
@@ -220,11 +229,6 @@ class Engine:
             "accepted": self._counts["accepted"],
             "answers": answers,
         }
-
-    def close(self) -> None:
-        """Frees the engine's memory."""
-        self._llm.llm_engine.engine_core.shutdown()
-        del self._llm, self._scheduler
 
 
 def counting(scheduler: Any) -> dict[str, int]:

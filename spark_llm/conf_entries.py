@@ -301,9 +301,20 @@ ENTRIES: Final[tuple[Entry, ...]] = (
         "spark.sql.warehouse.dir.",
     ),
     _entry(
+        "cache.table", "string", None,
+        "Table to which finished answers move from spark.llm.cache.dir when a query has ended, created where "
+        "there is none; looked up with the folder. Unset: they stay in the folder.",
+    ),
+    _entry(
         "cache.ttl", "duration", None,
         "Stored answers that are older are asked again; unset: they stay good.",
         low=0,
+    ),
+    _entry(
+        "cache.maxSize", "bytes", None,
+        "Size of spark.llm.cache.dir above which the oldest files are deleted when a query has ended, but none "
+        "that is younger than an hour; unset: any.",
+        low=1,
     ),
     _entry(
         "cache.flushInterval", "duration", "2s",

@@ -34,6 +34,7 @@ def llm(  # noqa: PLR0913  one per option of the SQL function
     first_fields: Sequence[str] | None = None,
     last_fields: Sequence[str] | None = None,
     provenance: bool | None = None,
+    cache: bool | None = None,
 ) -> Column:
     """Asks the model ``instruction`` about ``fields``, for each row.
 
@@ -55,6 +56,8 @@ def llm(  # noqa: PLR0913  one per option of the SQL function
         first_fields: names of fields that stay at the beginning of the prompt, in this order.
         last_fields: names of fields that stay at its end.
         provenance: True for STRUCT<value, provenance>, which says what was asked and who answered.
+        cache: True to look up earlier answers and keep new ones, False for neither; spark.llm.cache.enabled
+            when left out.
 
     Raises:
         SparkLLMError: LLM_INVALID_OPTION for a ``return_type`` that is no type; Spark checks the others
@@ -71,6 +74,7 @@ def llm(  # noqa: PLR0913  one per option of the SQL function
         "first_fields": first_fields,
         "last_fields": last_fields,
         "provenance": provenance,
+        "cache": cache,
     })  # fmt: skip
 
 

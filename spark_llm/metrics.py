@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _NODE: Final = "LLMEval"
 # A run report is made by a listener, and takes seconds on a busy machine.
 _LISTENERS_MS: Final = 60_000
+# CacheUpkeep.Description
+_OWN: Final = "spark_llm: "
 _LAST_EXPLAIN: Final = "org.apache.spark.sql.llm.LastExplain"
 _RUN_REPORT: Final = "org.apache.spark.sql.llm.RunReport"
 
@@ -63,11 +65,15 @@ _COUNTS: Final = tuple(field.name for field in fields(CallMetrics) if field.name
 def last_query(spark: SparkSession) -> list[CallMetrics]:
     """Metrics of the newest query of this application, one entry per call in the plan, in plan order.
 
-    Empty when that query has no call. Over Spark Connect they are only in the server's UI and REST API.
+    Empty when that query has no call; what this package itself runs after a query is passed over. Over Spark
+    Connect they are only in the server's UI and REST API.
     """
-    store = _status_store(spark)
-    executions = store.executionsList()
-    return of_execution(spark, executions.last().executionId()) if executions.size() else []
+    executions = _status_store(spark).executionsList()
+    for at in range(executions.size() - 1, -1, -1):
+        newest = executions.apply(at)
+        if not newest.description().startswith(_OWN):
+            return of_execution(spark, newest.executionId())
+    return []
 
 
 def of_execution(spark: SparkSession, execution_id: int) -> list[CallMetrics]:

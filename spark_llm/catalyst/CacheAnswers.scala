@@ -1,5 +1,7 @@
 package org.apache.spark.sql.llm
 
+import org.apache.hadoop.fs.Path
+
 import org.apache.spark.sql.{classic, SparkSession}
 import org.apache.spark.sql.catalyst.expressions._
 import org.apache.spark.sql.catalyst.expressions.aggregate.First
@@ -16,49 +18,58 @@ import org.apache.spark.sql.types._
  *   more stored than memory holds  ->  LLMEval [llm(x), stored=#a, store=folder]
  *                                        (LEFT JOIN (child, Aggregate [one row a key] (files)))
  * }}}
+ * "files" are those of the call's folder that have not moved to spark.llm.cache.table, and the call's rows in it.
+ * cache => true | false says so for one call; else spark.llm.cache.enabled does.
  * Only at temperature 0 or with a seed: other answers are draws, and each row is to have its own.
  */
 case class CacheAnswers(session: SparkSession) {
   import CacheAnswers._
 
-  private val nowMs = System.currentTimeMillis()
+  private val classicSession = session.asInstanceOf[classic.SparkSession]
+  private lazy val sinceMs = CacheConf.ttlMs.map(System.currentTimeMillis() - _)
+  private lazy val table = AnswerTable.of(classicSession)
 
   def apply(plan: LogicalPlan): LogicalPlan =
-    if (!CacheConf.enabled) plan
-    else plan.transformUp { case e: LLMEval if e.cache.isEmpty => place(e) }
+    plan.transformUp {
+      case e: LLMEval if e.cache.isEmpty && e.call.options.cache.getOrElse(CacheConf.enabled) => place(e)
+      case e: LLMEval if e.call.options.cache.contains(false) =>
+        e.copy(call = e.call.noted(Decision.refused(Rule, "cache => false")))
+    }
 
   private def place(e: LLMEval): LLMEval =
     if (e.call.options.sampled) e.copy(call = e.call.noted(Decision.refused(Rule, "temperature > 0 without a seed")))
     else {
       val fingerprint = CallFingerprint(e.call)
-      val classicSession = session.asInstanceOf[classic.SparkSession]
       val folder = CacheFolder(
-        new org.apache.hadoop.fs.Path(CacheConf.dir, s"call=${fingerprint.id}"),
-        classicSession.sessionState.newHadoopConf())
+        new Path(CacheConf.dir, s"call=${fingerprint.id}"), classicSession.sessionState.newHadoopConf())
       folder.checkWritable()
-      val bytes = folder.files.map(_.getLen).sum
-      val target = CallCache(folder.path.toString, fingerprint)
-      if (bytes == 0) noted(e.copy(cache = Some(target)), "nothing is stored yet; answers are kept")
+      val target = CallCache(folder.path.toString, fingerprint, table.map(_.name), CacheConf.maxBytes)
+      val sources = stored(folder) ++ table.flatMap(_.answers(classicSession, fingerprint.id, sinceMs))
+      if (sources.isEmpty) noted(e.copy(cache = Some(target)), "nothing is stored yet; answers are kept")
       else {
         val answer = AttributeReference("stored_answer", StringType)()
         val values = QuestionKey.values(e.call, QuestionKey.zone)
-        val files = stored(folder.relation(classicSession))
+        val rows = sources.map(_._1).reduce(Union(_, _))
         val found =
-          if (bytes <= mostBroadcastBytes) LookUpAnswers(values, e.child, files, answer)
-          else joined(e.child, values, files, answer)
+          if (sources.map(_._2).sum <= mostBroadcastBytes) LookUpAnswers(values, e.child, rows, answer)
+          else joined(e.child, values, rows, answer)
         noted(e.copy(child = found, stored = Some(answer), cache = Some(target)), "stored answers are looked up first")
       }
     }
 
   private def noted(e: LLMEval, what: String): LLMEval = e.copy(call = e.call.noted(Decision.applied(Rule, what)))
 
-  /** key_high, key_low, answer of what is young enough. */
-  private def stored(files: LogicalPlan): LogicalPlan = {
-    def column(name: String): Attribute = files.output.find(_.name == name).get
-    val young = CacheConf.ttlMs.fold(files) { ttl =>
-      Filter(GreaterThan(column("created_at"), Literal((nowMs - ttl) * 1000L, TimestampType)), files)
+  /** key_high, key_low, answer of what is in the folder, young enough and not yet in the table; and its size. */
+  private def stored(folder: CacheFolder): Option[(LogicalPlan, BigInt)] = {
+    val moved = table.fold(Set.empty[String])(t => CacheMove.marked(folder, t))
+    Some(folder.files.filterNot(f => moved(f.getPath.getName))).filter(_.nonEmpty).map { files =>
+      val all = folder.relation(classicSession, files)
+      def column(name: String): Attribute = all.output.find(_.name == name).get
+      val young = sinceMs.fold[LogicalPlan](all) { ms =>
+        Filter(GreaterThan(column("created_at"), Literal(ms * 1000L, TimestampType)), all)
+      }
+      Project(Seq("key_high", "key_low", "answer").map(column), young) -> BigInt(files.map(_.getLen).sum)
     }
-    Project(Seq("key_high", "key_low", "answer").map(column), young)
   }
 
   private def joined(
@@ -89,5 +100,10 @@ object CacheAnswers {
   private val HeapPerFileByte = 10
 }
 
-/** Where the answers of a call are kept. */
-case class CallCache(folder: String, fingerprint: CallFingerprint)
+/**
+ * Where the answers of a call are kept.
+ *
+ * @param table    to which they move when the query has ended
+ * @param maxBytes size of all calls' folders above which the oldest files go then
+ */
+case class CallCache(folder: String, fingerprint: CallFingerprint, table: Option[String], maxBytes: Option[Long])

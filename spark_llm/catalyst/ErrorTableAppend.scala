@@ -51,6 +51,7 @@ object ErrorTableAppend {
     private def append(): Unit =
       try {
         session.sparkContext.removeSparkListener(this)
+        session.sparkContext.setJobDescription(CacheUpkeep.Description + "failed rows go to their table")
         val path = new Path(folder)
         val files = path.getFileSystem(session.sessionState.newHadoopConf())
         if (files.exists(path)) {

@@ -14,6 +14,7 @@ import org.apache.spark.unsafe.types.UTF8String
  * @param maxTokens  generated tokens at most; None = spark.llm.maxAnswerLen
  * @param selectivity share of the rows, 0 to 1, that the call's predicate is expected to keep; a hint for
  *                    OrderPredicates that no answer depends on
+ * @param cache whether stored answers are used and new ones kept; None: as spark.llm.cache.enabled says
  * @param provenance whether the answer comes with where it is from
  * @param first,last names of the fields that stand at the beginning and at the end of the prompt
  */
@@ -27,7 +28,8 @@ case class LLMOptions(
     selectivity: Option[Double] = None,
     first: Seq[String] = Nil,
     last: Seq[String] = Nil,
-    provenance: Boolean = false) {
+    provenance: Boolean = false,
+    cache: Option[Boolean] = None) {
 
   /** Independent draws: equal questions may have different answers, so calls are never merged. */
   def sampled: Boolean = temperature > 0 && seed.isEmpty
@@ -41,6 +43,7 @@ case class LLMOptions(
     maxTokens.map(n => s"max_tokens => $n"),
     seed.map(s => s"seed => $s"),
     Option.when(provenance)("provenance => true"),
+    cache.map(c => s"cache => $c"),
     selectivity.map(s => s"selectivity => $s"),
     LLMOptions.array("first_fields", first),
     LLMOptions.array("last_fields", last)).flatten

@@ -15,7 +15,7 @@ import org.apache.spark.sql.types._
  */
 object LLMCallBuilder {
   private val Options = Seq("model", "return_type", "on_error", "temperature", "max_tokens", "seed", "selectivity",
-    "first_fields", "last_fields", "provenance")
+    "first_fields", "last_fields", "provenance", "cache")
   private val OnError = Seq(LLMOptions.Fail, LLMOptions.Null, LLMOptions.Struct)
 
   def build(args: Seq[Expression]): Expression = build(args, LLMFunction.name, LLMOptions.Fail)
@@ -120,7 +120,7 @@ object LLMCallBuilder {
       }.getOrElse(Nil)
     }
     val first = names("first_fields", Nil)
-    LLMOptions(
+    val options = LLMOptions(
       first = first,
       last = names("last_fields", first),
       model = read("model", StringType, "the name of a model")(text),
@@ -135,6 +135,11 @@ object LLMCallBuilder {
       maxTokens = read("max_tokens", IntegerType, "a positive INT") { case n: Int if n > 0 => n },
       seed = read("seed", LongType, "a BIGINT") { case n: Long => n },
       provenance = read("provenance", BooleanType, "true or false") { case b: Boolean => b }.getOrElse(false),
+      cache = read("cache", BooleanType, "true or false") { case b: Boolean => b },
       selectivity = read("selectivity", DoubleType, "a number from 0 to 1") { case d: Double if d >= 0 && d <= 1 => d })
+    if (options.sampled && options.cache.contains(true)) {
+      throw LLMErrors.invalidOption("cache", "true", "false, or temperature 0 or a seed: other answers are draws")
+    }
+    options
   }
 }

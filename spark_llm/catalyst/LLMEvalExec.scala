@@ -139,6 +139,7 @@ case class LLMEvalExec(
 
   private def keep(cache: CallCache, zone: String): KeepAnswers = {
     CacheFolder(new Path(cache.folder), session.sessionState.newHadoopConf()).create()
+    CacheUpkeep.begin(session, Seq(cache), over = false)
     val logged = if (!CacheConf.logPrompts) Nil else Seq(call.instruction, FieldJson.all(call, zone))
     KeepAnswers(CacheTarget.of(session, cache), QuestionKey.values(call, zone), logged)
   }
@@ -166,7 +167,8 @@ case class LLMEvalExec(
         "temperature" -> call.options.temperature,
         "max_tokens" -> call.options.maxTokens,
         "seed" -> call.options.seed)),
-      "conf" -> (values + ("spark.sql.session.timeZone" -> zone))))
+      // of this call, which may say otherwise than the session; in_flight.py and flow.py read it
+      "conf" -> (values ++ Map("spark.sql.session.timeZone" -> zone, CacheConf.Enabled -> cache.isDefined.toString))))
 }
 
 /** Keys of the node's SQL metrics, as in the REST API's `metrics` map and in tests. */

@@ -30,6 +30,8 @@ object LLMFunction {
       * provenance => BOOLEAN - true: STRUCT<value, provenance: STRUCT<prompt_hash, model, revision, source>>, with
           error in between at on_error => 'struct'. source is 'engine', 'dedup' (asked for an equal row) or 'cache',
           where prompt_hash is NULL: the cache keeps answers by question, and no prompt was made.
+      * cache => BOOLEAN - true: earlier answers are looked up and new ones kept; false: neither. Default
+          spark.llm.cache.enabled.
       * first_fields => ARRAY<STRING>, last_fields => ARRAY<STRING> - names of fields that keep their place at the
           beginning and at the end of the prompt. The others may be ordered so that rows share long prefixes.
   """

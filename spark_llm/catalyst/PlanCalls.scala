@@ -30,6 +30,7 @@ case class PlanCalls(session: SparkSession) extends Rule[LogicalPlan] {
     LastExplain.follow(session)
     Progress.follow(session)
     RunReport.follow(session)
+    CacheUpkeep.follow(session)
     ExplainCalls.provide(session)
     val spread = Calls.opaque(yes = false, plan).transformUp {
       case a: Aggregate if a.expressions.exists(LLMCall.in) => SplitAggregate(a)

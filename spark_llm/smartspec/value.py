@@ -28,12 +28,13 @@ PROBE_EVERY: Final = 12
 """Steps without drafts after which a few rows are tried."""
 PROBE_SHARE: Final = 0.1
 """Of a step's time, what its probes may take."""
-PROBE_COST: Final = 0.01
+PROBE_COST: Final = 0.015
 """Of all time, what probes may take: those of dear drafters are rarer."""
 REFIT_EVERY: Final = 32
 """Steps between two fits of the time of a step."""
 _MOST_RATIO: Final = 100.0
 _DRAINING: Final = 0.95
+_NO_TIME_S: Final = 1e-9
 
 
 class Value:
@@ -50,17 +51,17 @@ class Value:
     the tokens that it gains are worth more than the seconds it gets longer: with a chunk full of prompts and
     few rows decoding it often is not.
 
-    * A few rows are tried when nothing was drafted for 12 steps, within a tenth of that step, so within one
-      per cent overall; while these are accepted often enough to pay, the next step tries again.
+    * A few rows are tried when nothing was drafted for 12 steps, or later where drafting is dear, so that it
+      takes at most 1.5 % of the time; while these are accepted often enough to pay, the next step tries
+      again.
     * Starts at 2 % predicted gain and stops at 0.5 %, so that it does not swing.
     * A drafter that did not win 2 % over 100 measured steps is off: see `watch.Watch`.
     * When few rows are left a token is worth more, and drafts grow with it.
 
-    Differs from the paper (SmartSpec, arXiv 2406.14066): T has no prompts in it, as
-    they had steps of their own; one length for all rows; decisions stand for
-    20 steps and k > 0 must win 10 %. Crediting the prompt tokens of the very step at their price in a full
-    chunk was tried: it values answer tokens as if each step waited for them, and loses up to 14 % where
-    prompts fill every step.
+    Differs from the paper (SmartSpec, arXiv 2406.14066), where prompts had steps of their own, all rows have
+    one length, decisions stand for 20 steps and k > 0 must win 10 %. Crediting the prompt tokens of the very
+    step at their price in a full chunk was tried: it values answer tokens as if each step waited for them,
+    and loses up to 14 % where prompts fill every step.
 
     Args:
         time: of a step; the first guess where `fit` is given.
@@ -113,7 +114,7 @@ class Value:
             return np.zeros(0, np.int64)
         prefill = max(min(step.prefill_tokens, step.chunk_tokens - rows), 0)
         sequences = rows + (-(-step.prefill_rows * prefill // step.prefill_tokens) if prefill else 0)
-        plain_s = self._time.predict(step.kv_tokens, rows + prefill, sequences, prefill)
+        plain_s = max(self._time.predict(step.kv_tokens, rows + prefill, sequences, prefill), _NO_TIME_S)
         chosen = self._choose(step)
         self._least = chosen.least
         step_s, won_s = plain_s, 0.0
@@ -125,7 +126,7 @@ class Value:
             won_s = self._token_value_s * chosen.gained - (step_s - plain_s)
             won_s -= self._prompt_token_s * displaced
         self.gain = 1.0 + won_s / plain_s
-        self.goodput_tokens_per_s = (rows + chosen.gained) / step_s
+        self.goodput_tokens_per_s = (rows + chosen.gained) / max(step_s, _NO_TIME_S)
         allowed = self.watch.allows(self.gain)
         if chosen.drafts:
             self._drafting = allowed and self.gain > (self.may_stay if self._drafting else self.must_win)
@@ -155,8 +156,11 @@ class Value:
             drafted > 0 and not self._probing,
             saved_s=self._token_value_s * accepted,
             measured_s=result.step_s + result.draft_s,
-            plain_s=self._time.predict(
-                result.kv_tokens, result.tokens - drafted, result.sequences, result.prefill_tokens
+            plain_s=max(
+                self._time.predict(
+                    result.kv_tokens, result.tokens - drafted, result.sequences, result.prefill_tokens
+                ),
+                _NO_TIME_S,
             ),
         )
         if drafted:
@@ -199,7 +203,7 @@ class Value:
         all_rows = rows + (step.prefill_rows if step.prefill_tokens else 0)
         share = rows / all_rows
         kv_tokens = step.kv_tokens / share
-        decode_s = time.predict(kv_tokens, all_rows, all_rows)
+        decode_s = max(time.predict(kv_tokens, all_rows, all_rows), _NO_TIME_S)
         linear_s = time.kv_s * kv_tokens + time.token_s * all_rows + time.sequence_s * all_rows
         chunk = step.chunk_tokens / all_rows
         # A row's first token comes with its prompt, so that this step of it has no other tokens.
@@ -241,7 +245,7 @@ class Value:
         can = can[: max(min(affordable, step.chunk_tokens - len(step.slots)), 1)]
         rows = len(can)
         cost_s = self._draft.predict(plain_s, rows, rows, 1) + self._time.token_s * rows
-        if not rows or cost_s > PROBE_COST * plain_s * 1.5 * self._quiet_steps:
+        if not rows or cost_s > PROBE_COST * plain_s * self._quiet_steps:
             return False
         lengths[can] = 1
         return True

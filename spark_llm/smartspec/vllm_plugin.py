@@ -25,7 +25,7 @@ from spark_llm.engine.vitals import VitalsWriter
 from spark_llm.engine.wire import CALL_ARGUMENT
 from spark_llm.smartspec.choose import LOOK_UP, Memory, policy_of, pretended
 from spark_llm.smartspec.drafters.drafts import Drafts
-from spark_llm.smartspec.drafters.forced import ForcedDrafter
+from spark_llm.smartspec.drafters.forced import ForcedDrafter, readable
 from spark_llm.smartspec.loop import Form, Limits, Speculation, Surroundings
 from spark_llm.smartspec.vitals import SpeculationVitals
 
@@ -206,14 +206,14 @@ class SpeculationMixin(Scheduler):
         return Surroundings(tokens, rows, free_blocks)
 
     def _grammar(self, request: Request) -> Any:
-        """The grammar of a row, None where it has none, is not ready, or is not in force yet."""
+        """The grammar of a row, None where it has none, is not ready, cannot be read, or is not in force yet."""
         if not request.use_structured_output:
             return None
         asked = request.structured_output_request
         if asked.reasoning_ended is False:
             return None
         grammar = asked.grammar
-        return grammar if hasattr(grammar, "fill_bitmask") and not grammar.is_terminated() else None
+        return grammar if readable(grammar) and not grammar.is_terminated() else None
 
 
 class AsyncSpeculationMixin(SpeculationMixin):

@@ -171,3 +171,14 @@ def test_too_few_records_say_nothing() -> None:
         fit.add(1, 1, 1, 0.1)
     fit.add(1, 0, 0, 0.1)
     assert fit.fit() is None
+
+
+def test_steps_of_a_rare_kind_teach_too():
+    truth = StepTime(kv_s=5e-8, token_s=4e-4, sequence_s=0.0, base_s=7e-3)
+    fit = StepFit(H100_8B)
+    for at in range(300):
+        tokens = 192 if at % 20 == 0 else 64
+        fit.add(64_000, tokens, 64, truth.predict(64_000, tokens, 64))
+    found = fit.fit()
+    assert found.outliers == 0
+    assert found.step_time.predict(64_000, 192, 64) == pytest.approx(truth.predict(64_000, 192, 64), rel=0.02)

@@ -65,8 +65,10 @@ def test_a_row_that_is_not_drafted_for_drifts_back_to_the_rest():
     acceptance = Acceptance(4)
     feed(acceptance, [0.9] * 15 + [0.05], 4, 30)
     was = acceptance.survival(np.array([15]))[0, 0]
+    rng = np.random.default_rng(1)
     for _ in range(200):
-        acceptance.observe(result(np.arange(16), [4] * 15 + [0], [3] * 15 + [0]))
+        accepted = np.minimum(rng.geometric(0.1, 15) - 1, 4)
+        acceptance.observe(result(np.arange(16), [4] * 15 + [0], [*accepted, 0]))
     assert was < 0.4
     assert acceptance.survival(np.array([15]))[0, 0] > 0.7
 

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from fake_grammar import SetGrammar
@@ -38,6 +39,15 @@ def test_a_row_that_a_backend_leaves_alone_allows_everything():
 
 def test_backends_without_a_jump_string_have_no_jump_tokens():
     assert ForcedDrafter(64, lambda text: [1]).jump(SetGrammar({1}), 4) == []
+
+
+def test_no_bitmask_is_filled_where_no_byte_is_certain():
+    grammar = SetGrammar({1})
+    grammar.matcher = SimpleNamespace(find_jump_forward_string=str, is_completed=lambda: completed)
+    completed = True
+    assert ForcedDrafter(64).forced_token(grammar) == 1
+    completed = False
+    assert ForcedDrafter(64).forced_token(grammar) is None
 
 
 class Matched:

@@ -33,14 +33,12 @@ def draft_by_counting(kept, tree, answer, k):
             break
     else:
         return [], []
-    tokens, survival, run = [], [], context
-    while len(tokens) < k and (run := best_after(run)):
-        share = counts[run] / counts[context]
+    found = [context]
+    while len(found) <= k and (run := best_after(found[-1])):
         if counts[run] < tree.min_probability * counts[context]:
             break
-        tokens.append(run[-1])
-        survival.append(share)
-    return tokens, survival
+        found.append(run)
+    return ([run[-1] for run in found[1:]], [counts[run] for run in found]) if found[1:] else ([], [])
 
 
 def counted(tree):
@@ -91,15 +89,15 @@ def test_labels_are_drafted_from_the_first_token():
     tree = AnswerTree()
     for answer in ([7, 8, 0], [7, 8, 0], [5, 0], [7, 9, 0]):
         tree.add(answer)
-    assert tree.draft([], 4) == ([7, 8, 0], [0.75, 0.5, 0.5])
-    assert tree.draft([5], 4) == ([0], [1.0])
+    assert tree.draft([], 4) == ([7, 8, 0], [4, 3, 2, 2])
+    assert tree.draft([5], 4) == ([0], [1, 1])
 
 
 def test_a_skeleton_is_found_behind_a_value_never_seen():
     tree = AnswerTree()
     for value in (31, 32):
         tree.add([1, 2, value, 3, 4, 5, value + 10, 6])
-    assert tree.draft([1, 2, 99, 3], 8) == ([4, 5, 41, 6], [1.0, 1.0, 0.5, 0.5])
+    assert tree.draft([1, 2, 99, 3], 8) == ([4, 5, 41, 6], [2, 2, 2, 1, 1])
 
 
 def test_an_emptied_tree_holds_nothing():

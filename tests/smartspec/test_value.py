@@ -75,12 +75,12 @@ def step(rows, prefill_tokens=0, prefill_rows=0, drafts=7, forced=0, chunk=2048)
 
 def test_prompts_that_fill_every_step_leave_no_room_for_drafts():
     # 200 rows of 300 prompt tokens and 8 answer tokens each: 37 prompt tokens follow each answer token.
-    policy = Value(H100_8B, NGRAM, 7)
+    policy = Value(H100_8B, DraftTime(), 7, prior=[0.95], prior_trials=24)
     rows, none = np.arange(40), np.zeros(40, np.int64)
     for _ in range(60):
         policy.observe(StepResult(rows, none, none, none, 32000, 1540, 1500, 45, 0.03, 0.0))
         policy.release(rows[:5])
-    assert policy.draft_lengths(step(40, 48000, 160)).sum() <= 40
+    assert policy.draft_lengths(step(40, 48000, 160)).sum() <= 4
     assert policy.draft_lengths(step(40)).sum() > 100
 
 
@@ -116,3 +116,8 @@ def test_a_warm_start_needs_no_learning():
     cold, warm = Value(H100_8B, NGRAM, 7), Value(H100_8B, NGRAM, 7, acceptance=Acceptance(7, [0.1], 1000))
     assert cold.draft_lengths(step(256)).max() > 0
     assert warm.draft_lengths(step(256)).max() == 0
+
+
+def test_a_step_time_of_nothing_is_no_error():
+    policy = Value(StepTime(0.0, 0.0, -1.0, 0.0), NGRAM, 7)
+    assert (policy.draft_lengths(step(3)) <= 7).all()

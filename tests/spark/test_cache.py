@@ -192,6 +192,34 @@ def test_draws_are_not_kept(spark, cache, decisions):
     assert files(cache) == []
 
 
+def test_one_call_is_left_out(spark, cache, decisions):
+    sql = "SELECT llm('p', id, cache => false) a, llm('q', id) b FROM range(10)"
+    frame = spark.sql(sql)
+    assert "CacheAnswers not applied: cache => false" in decisions(frame)
+    first = rows(frame)
+    assert len({path.parent for path in files(cache)}) == 1
+    again, cost = run(spark, sql)
+    assert (again, cost.requests, cost.rows_from_cache) == (first, 10, 10)
+    # what another call has kept is not looked up either
+    run(spark, sql.replace(", cache => false", ""))
+    assert run(spark, sql)[1].requests == 10
+
+
+def test_one_call_takes_part_where_the_session_says_no(spark, conf, cache):
+    conf("spark.llm.cache.enabled", "false")
+    sql = "SELECT llm('p', id, cache => true) a, llm('q', id) b FROM range(10)"
+    first, _ = run(spark, sql)
+    again, cost = run(spark, sql)
+    assert (again, cost.requests, cost.rows_from_cache) == (first, 10, 10)
+    assert len({path.parent for path in files(cache)}) == 1
+
+
+def test_draws_cannot_be_kept(spark, cache):
+    with pytest.raises(Exception, match=r"LLM_INVALID_OPTION.*temperature 0 or a seed"):
+        spark.sql("SELECT llm('p', id, temperature => 1, cache => true) FROM range(10)")
+    spark.sql("SELECT llm('p', id, temperature => 1, seed => 1, cache => true) FROM range(10)")
+
+
 def test_failures_are_asked_again(spark, conf, cache):
     sql = "SELECT id, llm('p', id, on_error => 'struct') a FROM range(10)"
     conf("spark.llm.fake.fail", '"id": 3')
@@ -249,7 +277,9 @@ def test_a_damaged_file_is_as_good_as_none(spark, cache):
 @pytest.mark.reliability(
     "a cache folder that is deleted while a query is planned", "everything is asked again"
 )
-def test_files_that_vanish_are_asked_again(spark, cache):
+@pytest.mark.parametrize("limit", ["1g", "1"], ids=["broadcast", "joined"])
+def test_files_that_vanish_are_asked_again(spark, conf, cache, limit):
+    conf("spark.llm.cache.broadcastMaxSize", limit)
     sql = "SELECT llm('p', id) FROM range(0, 20, 1, 2)"
     expected = rows(spark.sql(sql))
     frame = spark.sql(sql)

@@ -16,6 +16,7 @@ def test_a_requests_grammar_has_the_drafters_names():
     from vllm.v1.structured_output.backend_types import StructuredOutputGrammar
     from vllm.v1.structured_output.backend_xgrammar import XgrammarGrammar
     from vllm.v1.structured_output.request import StructuredOutputRequest
+    from xgrammar import GrammarMatcher
 
     from spark_llm.smartspec.drafters.forced import Grammar
 
@@ -28,14 +29,17 @@ def test_a_requests_grammar_has_the_drafters_names():
     assert isinstance(StructuredOutputRequest.is_grammar_ready, property)
     assert "reasoning_ended" in StructuredOutputRequest.__annotations__
     assert "matcher" in XgrammarGrammar.__annotations__
+    assert parameters(GrammarMatcher.find_jump_forward_string) == ["self"]
+    assert parameters(GrammarMatcher.is_completed) == ["self"]
 
 
 def test_drafts_from_vllms_own_grammar():
     import xgrammar
+    from vllm.v1.structured_output.backend_guidance import GuidanceGrammar
     from vllm.v1.structured_output.backend_xgrammar import XgrammarGrammar
 
     from spark_llm.smartspec.drafters.drafts import Drafts
-    from spark_llm.smartspec.drafters.forced import ForcedDrafter
+    from spark_llm.smartspec.drafters.forced import ForcedDrafter, readable
 
     words = ["<end>", *map(chr, range(32, 127)), "ab"]
     info = xgrammar.TokenizerInfo(words, vocab_size=len(words), stop_token_ids=[0])
@@ -43,6 +47,8 @@ def test_drafts_from_vllms_own_grammar():
         f"root ::= {json.dumps('abc')} [xy] {json.dumps('z')}"
     )
     grammar = XgrammarGrammar(matcher=xgrammar.GrammarMatcher(context), vocab_size=len(words), ctx=context)
+    assert readable(grammar)
+    assert not readable(GuidanceGrammar(None, None, len(words)))
     drafts = Drafts(ForcedDrafter(len(words), lambda text: [words.index("ab"), *map(words.index, text[2:])]))
     row = drafts.start("r", [], "q", grammar)
     draft = row.draft(9)

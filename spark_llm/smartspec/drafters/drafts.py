@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Hashable, Sequence
-from dataclasses import dataclass
-from typing import Final, Literal
+from itertools import pairwise
+from typing import Final, Literal, NamedTuple
 
 from spark_llm.smartspec.drafters.acceptance import Acceptance
 from spark_llm.smartspec.drafters.forced import ForcedDrafter, Grammar
@@ -18,21 +18,20 @@ from spark_llm.smartspec.drafters.ngram import NgramDrafter
 from spark_llm.smartspec.drafters.suffix_tree import AnswerTree
 
 Source = Literal["forced", "jump", "tree", "ngram"]
-# Kinds of draft tokens, each with a learned rate: the tree's by its own estimate in eighths, n-grams by the
+# Kinds of draft tokens, each with a learned rate: the tree's by its estimate in eighths, n-grams by the
 # length of the match, which each right token makes longer.
 _TREE: Final = 0
-_NGRAM: Final = 9
+_NGRAM: Final = 8
 _LONGEST: Final = 8
 _JUMP: Final = _NGRAM + _LONGEST + 1
 _PRIORS: Final = (
-    *(0.06, 0.19, 0.31, 0.44, 0.56, 0.69, 0.81, 0.94, 0.95),
+    *(0.06, 0.19, 0.31, 0.44, 0.56, 0.69, 0.81, 0.94),
     *(0.0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.8, 0.8, 0.8),
     0.9,
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """Tokens that may come next.
 
     Attributes:
@@ -52,8 +51,7 @@ class Draft:
         return Draft(self.tokens[:k], self.sources[:k], self.survival[:k], min(self.forced, k))
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidate:
+class _Candidate(NamedTuple):
     source: Source
     tokens: list[int]
     kinds: list[int]
@@ -142,11 +140,9 @@ class Row:
 
     def _tree(self, tokens: list[int], k: int) -> list[_Candidate]:
         tree = self._query.tree
-        drafted, survival = tree.draft([*self.answer_ids[-tree.max_context :], *tokens], k)
-        kinds, before = [], 1.0
-        for now in survival:
-            kinds.append(_TREE + int(8 * now / before))
-            before = now
+        drafted, counts = tree.draft([*self.answer_ids[-tree.max_context :], *tokens], k)
+        # One more occurrence that went on differently: what was seen once is half sure.
+        kinds = [_TREE + 8 * now // (before + 1) for before, now in pairwise(counts)]
         return self._candidate("tree", self._fitting(drafted), kinds)
 
     def _copy(self, k: int) -> list[_Candidate]:
@@ -203,6 +199,7 @@ class Drafts:
         """A row begins to decode; rows with equal `query_key` share answers and rates.
 
         A grammar that is not ready, or waits for the end of reasoning, may be set later: `row.grammar`.
+        Until then drafts may not fit it, and the engine has to cut them.
         """
         return Row(self, self._query(query_key), NgramDrafter(prompt_ids), grammar)
 

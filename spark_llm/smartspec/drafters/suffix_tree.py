@@ -97,16 +97,16 @@ class AnswerTree:
             for start in range(len(oldest)):
                 self._discount(oldest, start)
 
-    def draft(self, answer_ids: Sequence[int], k: int) -> tuple[list[int], list[float]]:
-        """Up to `k` tokens that may come next and, for each, how often the context was followed up to it.
+    def draft(self, answer_ids: Sequence[int], k: int) -> tuple[list[int], list[int]]:
+        """Up to `k` tokens that may come next, and how often the context was followed by them.
 
         Args:
             answer_ids: the answer so far, or its last `max_context` tokens at least; empty at its start.
             k: most tokens.
 
         Returns:
-            Tokens and their survival: the share, of all places where the context occurred, that went on with
-            all tokens up to this one. It never rises and never is below `min_probability`.
+            Tokens and counts, shape (tokens + 1,) or empty: how often the context occurred, then how often
+            with each token and all before it. They never rise, nor fall below `min_probability` of the first.
         """
         size = len(answer_ids)
         known = answer_ids[size - self.max_context :] if size >= self.max_context else (START, *answer_ids)
@@ -116,9 +116,8 @@ class AnswerTree:
                 break
         else:
             return [], []
-        context = counts.pop(0)
-        likely = sum(count >= context * self.min_probability for count in counts)
-        return tokens[:likely], [count / context for count in counts[:likely]]
+        likely = sum(count >= counts[0] * self.min_probability for count in counts)
+        return tokens[: likely - 1], counts[:likely] if likely > 1 else []
 
     def _follow(self, known: Sequence[int], start: int, k: int) -> tuple[list[int], list[int]]:
         """Counts of the context `known[start:]` and of each token after it, and these tokens."""
