@@ -133,6 +133,7 @@ CASES = {
     "preempted with drafts": (
         grouped(20, 8, prefix_tokens=70, own_tokens=40, output_tokens=80), Limits(8, 256, kv_blocks=40), 2, 0.0,
     ),
+    "preempted with drafts all right": (trie(10, 41), Limits(11, 102, kv_blocks=33), 3, 1.0),
 }  # fmt: skip
 
 

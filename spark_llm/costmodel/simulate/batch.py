@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     Ints = npt.NDArray[np.int64]
 
-_FACTS = 9
+_FACTS = 10
 
 
 class Batch:
@@ -29,7 +29,7 @@ class Batch:
     def add(self, row: int, node: int, computed: int, tokens: int, generated: int, output: int) -> int:
         """Admits a row; returns its place."""
         place = self.rows
-        self._table[:, place] = (self._slots.pop(), row, node, computed, tokens, generated, output, 0, 0)
+        self._table[:, place] = (self._slots.pop(), row, node, computed, tokens, generated, output, 0, 0, 0)
         self.rows = place + 1
         return place
 
@@ -89,3 +89,8 @@ class Batch:
     def shared(self) -> Ints:
         """Those of them that belong to the prefix trie."""
         return self._table[8, : self.rows]
+
+    @property
+    def known(self) -> Ints:
+        """Leading tokens that the prefix cache knows: computed, and not drafts when they were scheduled."""
+        return self._table[9, : self.rows]

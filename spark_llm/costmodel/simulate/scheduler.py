@@ -135,7 +135,9 @@ class Scheduler:
         if total:
             self._cache.take(total)
             batch.blocks[:] = blocks[: batch.rows]
-        return np.asarray(given[: batch.rows], dtype=np.int64)
+        given = np.asarray(given[: batch.rows], dtype=np.int64)
+        np.minimum(batch.computed + given, batch.tokens, out=batch.known)
+        return given
 
     def _preempt_last(self) -> None:
         last = self.batch.rows - 1
@@ -167,7 +169,7 @@ class Scheduler:
             blocks = -(-(hit * size + now) // size)
             cache.take(blocks - shared)
             place = batch.add(row, node, hit * size, tokens, generated, self._outputs[row])
-            batch.blocks[place], batch.shared[place] = blocks, shared
+            batch.blocks[place], batch.shared[place], batch.known[place] = blocks, shared, hit * size + now
             # Known at once, so that rows admitted in the same step hit it.
             batch.shared[place] += cache.share(node, (hit * size + now) // size) if node >= 0 else 0
             added.append(now)
@@ -188,5 +190,5 @@ class Scheduler:
     def _release(self, place: int) -> None:
         batch = self.batch
         own = int(batch.blocks[place] - batch.shared[place])
-        full = int(batch.computed[place]) // self._limits.block_tokens - int(batch.shared[place])
+        full = int(batch.known[place]) // self._limits.block_tokens - int(batch.shared[place])
         self._cache.release(int(batch.node[place]), int(batch.row[place]), max(0, full), own)
