@@ -85,7 +85,12 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
       val struct = batch.column(0).asInstanceOf[ArrowColumnVector]
       val reply = new ColumnarBatch(replySchema(job.returnType).indices.map(struct.getChild).toArray)
       reply.setNumRows(batch.numRows())
-      reply.rowIterator().asScala
+      val rows = reply.rowIterator().asScala
+      if (reply.column(Early).getLong(0) < 0) rows
+      else {
+        rows.foreach(r => keeper.foreach(_.early(r.getLong(Early), r)))
+        Iterator.empty
+      }
     })
   }
 
@@ -114,6 +119,7 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
         None
       } else {
         fates.add(RowFates.Asked)
+        keeper.foreach(_.ask(row))
         Some(arguments(row))
       }
     }
@@ -179,7 +185,7 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
       counted(error, row)
       cost(reply)
       val answer = value(reply, if (reply.getInt(3) > 0) Outcome.Engine else Outcome.Dedup)
-      keeper.foreach(_.keep(row, reply))
+      keeper.foreach(_.next(reply))
       if (job.tuple.nonEmpty) {
         // the reply lies in a buffer that the next batch overwrites
         last = value(reply, Outcome.Dedup).copy()
@@ -240,8 +246,9 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
     site.add(metric, n)
   }
 
-  // Python workers buffer 64 KiB of output; short answers would stay there until the end of the task, and LIMIT and
-  // live metrics would wait for them. The runner reads the size where it is constructed, on the executor.
+  // Python workers buffer 64 KiB of output; short answers would stay there until the end of the task, and LIMIT, live
+  // metrics and the cache would wait for them. A batch ends with eight bytes at least, its last row's number, and what
+  // is longer than the buffer passes it. The runner reads the size where it is constructed, on the executor.
   private def withSmallBuffer[T](create: => T): T = {
     val conf = new SQLConf
     context.getLocalProperties.asScala.foreach {
@@ -254,13 +261,19 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
 }
 
 object LLMEvalPartition {
-  private val OutputBufferBytes = 256
+  private val OutputBufferBytes = 4
   private val OverBudget = "LLM_BUDGET_EXCEEDED"
 
-  /** What the worker sends back, a row for each question; written in spark_llm/worker/result.py. */
+  /** The column that tells answers to be kept before their turn. */
+  private val Early = 11
+
+  /**
+   * What the worker sends back: a row for each question, in order, and in batches of their own rows that are to be
+   * kept before their turn; written in spark_llm/worker/result.py.
+   */
   private def replySchema(value: DataType): StructType = new StructType()
     .add("value", value).add("condition", StringType).add("message", StringType).add("requests", IntegerType)
     .add("prompt_tokens", LongType).add("cached_prompt_tokens", LongType).add("generated_tokens", LongType)
     .add("engine_wait_ms", LongType).add("retries", IntegerType).add("profile", StringType)
-    .add("prompt_hash", StringType)
+    .add("prompt_hash", StringType).add("early", LongType)
 }
