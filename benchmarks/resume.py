@@ -169,6 +169,7 @@ def looked_up(options: argparse.Namespace, n_keys: int) -> list[dict[str, Any]]:
     from spark_llm import session_conf
 
     results: list[dict[str, Any]] = []
+    os.environ["PYSPARK_PYTHON"] = sys.executable
     with tempfile.TemporaryDirectory() as folder:
         settings = {
             **session_conf(),

@@ -74,14 +74,21 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
   private val errorWriter = job.errorTable.map(new ErrorWriter(_, context))
   private val report = job.failures.map(new FailureReport(_, index, context))
 
-  def answers(): Iterator[InternalRow] = if (!rows.hasNext) {
-    report.foreach(_.done())
-    Iterator.empty
-  } else {
-    report.foreach(_.begin())
-    val batches = new BoundedBatches(questions(), job.batchRows, job.batchBytes)
+  def answers(): Iterator[InternalRow] = {
+    if (rows.hasNext) report.foreach(_.begin())
+    // the rest begins with the first row that asks
+    val before = new Unasked
+    before ++ before.first.fold {
+      report.foreach(_.done())
+      Iterator.empty[InternalRow]
+    }(first => join(replies(first)))
+  }
+
+  private def replies(first: InternalRow): Iterator[InternalRow] = {
+    val asked = Iterator.single((first, RowFates.Asked)) ++ rows.map(row => (row, fateOf(row)))
+    val batches = new BoundedBatches(questions(asked), job.batchRows, job.batchBytes)
     val replies = withSmallBuffer(PythonRunners.create(job, workerFunction())).compute(batches, index, context)
-    join(LLMErrors.unwrapping(replies).flatMap { batch =>
+    LLMErrors.unwrapping(replies).flatMap { batch =>
       val struct = batch.column(0).asInstanceOf[ArrowColumnVector]
       val reply = new ColumnarBatch(replySchema(job.returnType).indices.map(struct.getChild).toArray)
       reply.setNumRows(batch.numRows())
@@ -91,37 +98,68 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
         rows.foreach(r => keeper.foreach(_.early(r.getLong(Early), r)))
         Iterator.empty
       }
-    })
+    }
   }
 
-  private def questions(): Iterator[UnsafeRow] = {
+  /** Rows before the first that asks: they wait for nobody, and a task that has only such rows needs no worker. */
+  private class Unasked extends Iterator[InternalRow] {
+    private var row: InternalRow = _
+    private var fate = RowFates.Skipped
+
+    /** The row that ends them, if they have ended with one. */
+    def first: Option[InternalRow] = Option(row)
+
+    override def hasNext: Boolean = {
+      if (row == null && rows.hasNext) {
+        row = rows.next()
+        fate = fateOf(row)
+      }
+      row != null && fate != RowFates.Asked
+    }
+
+    override def next(): InternalRow = {
+      if (!hasNext) throw new NoSuchElementException
+      val now = row
+      row = null
+      answered(now, answerWithout(now, fate))
+    }
+  }
+
+  private lazy val guard = {
+    val condition = job.guard.map(Predicate.create(_, job.input))
+    condition.foreach(_.initialize(index))
+    condition
+  }
+  private val repeats = EqualNeighbours(job.tuple, job.input)
+  private val (rowsIn, rowsOut, bytesOut) =
+    (job.metrics(LLMMetrics.Rows), job.metrics(LLMMetrics.OutputRows), job.metrics(LLMMetrics.OutputBytes))
+  private val (skipped, cached, duplicates) =
+    (job.metrics(LLMMetrics.SkippedRows), job.metrics(LLMMetrics.CachedRows), job.metrics(LLMMetrics.DuplicateRows))
+
+  /** To be asked once per row, in order. */
+  private def fateOf(row: InternalRow): Int = {
+    rowsIn += 1
+    if (!guard.forall(_.eval(row))) {
+      skipped += 1
+      RowFates.Skipped
+    } else if (stored.exists(!_(row).isNullAt(0))) {
+      cached += 1
+      RowFates.Stored
+    } else if (repeats(row)) {
+      duplicates += 1
+      RowFates.Repeated
+    } else RowFates.Asked
+  }
+
+  private def questions(asked: Iterator[(InternalRow, Int)]): Iterator[UnsafeRow] = {
     val arguments = UnsafeProjection.create(job.argumentExpressions, job.input)
-    val guard = job.guard.map(Predicate.create(_, job.input))
-    guard.foreach(_.initialize(index))
-    val repeats = EqualNeighbours(job.tuple, job.input)
-    val (all, skipped) = (job.metrics(LLMMetrics.Rows), job.metrics(LLMMetrics.SkippedRows))
-    val cached = job.metrics(LLMMetrics.CachedRows)
-    val duplicates = job.metrics(LLMMetrics.DuplicateRows)
-    rows.flatMap { row =>
-      all += 1
+    asked.flatMap { case (row, fate) =>
       waiting.add(row.asInstanceOf[UnsafeRow])
-      if (!guard.forall(_.eval(row))) {
-        skipped += 1
-        fates.add(RowFates.Skipped)
-        None
-      } else if (stored.exists(!_(row).isNullAt(0))) {
-        cached += 1
-        fates.add(RowFates.Stored)
-        None
-      } else if (repeats(row)) {
-        duplicates += 1
-        fates.add(RowFates.Repeated)
-        None
-      } else {
-        fates.add(RowFates.Asked)
+      fates.add(fate)
+      if (fate == RowFates.Asked) {
         keeper.foreach(_.ask(row))
         Some(arguments(row))
-      }
+      } else None
     }
   }
 
@@ -138,11 +176,23 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
     job.function.copy(envVars = environment)
   }
 
+  private val both = new JoinedRow
+  private val toUnsafe = UnsafeProjection.create(job.output, job.input :+ job.output.last)
+  private val noAnswer = InternalRow(null)
+
+  private def answered(row: InternalRow, answer: InternalRow): InternalRow = {
+    rowsOut += 1
+    // as the exchange counts its rows: a long row is more of the work than a short one
+    bytesOut += row.asInstanceOf[UnsafeRow].getSizeInBytes
+    toUnsafe(both(row, answer))
+  }
+
+  private def answerWithout(row: InternalRow, fate: Int): InternalRow =
+    if (fate == RowFates.Stored) job.outcome(stored.get(row).get(0, job.returnType), null, null, Outcome.Cache)
+    else noAnswer
+
   private def join(replies: Iterator[InternalRow]): Iterator[InternalRow] = new Iterator[InternalRow] {
-    private val both = new JoinedRow
-    private val toUnsafe = UnsafeProjection.create(job.output, job.input :+ job.output.last)
-    private val noAnswer = InternalRow(null)
-    private var last = noAnswer // the answer of the last row that asked, for rows that equal it
+    private var last: InternalRow = noAnswer // the answer of the last row that asked, for rows that equal it
     private var lastError: Option[(String, String)] = None
 
     // asking for the next reply drives the input, which fills `waiting` and `fates`
@@ -167,17 +217,13 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
       val reply = if (fate == RowFates.Asked) replies.next() else null
       val row = waiting.remove()
       val answer = fate match {
-        case RowFates.Skipped => noAnswer
-        case RowFates.Stored => job.outcome(stored.get(row).get(0, job.returnType), null, null, Outcome.Cache)
         case RowFates.Repeated =>
           counted(lastError, row)
           last
         case RowFates.Asked => keep(row, reply)
+        case _ => answerWithout(row, fate)
       }
-      job.metrics(LLMMetrics.OutputRows) += 1
-      // as the exchange counts its rows: a long row is more of the work than a short one
-      job.metrics(LLMMetrics.OutputBytes) += row.asInstanceOf[UnsafeRow].getSizeInBytes
-      toUnsafe(both(row, answer))
+      answered(row, answer)
     }
 
     private def keep(row: InternalRow, reply: InternalRow): InternalRow = {
