@@ -151,7 +151,7 @@ ENTRIES: Final[tuple[Entry, ...]] = (
     ),
     _entry(
         "batchRows", "int", "256",
-        "Rows per Arrow batch sent to the Python worker; unset: 32 with spark.llm.cache.enabled.",
+        "Rows per Arrow batch sent to the Python worker.",
         low=1,
     ),
     _entry(
