@@ -33,16 +33,15 @@ object ClusterMetrics {
     EngineMetrics.Counters.foreach { n =>
       EngineMetrics.put(to, s"engines.$n", EngineMetrics.counter(() => sum(n).toLong))
     }
-    EngineMetrics.Gauges.filterNot(_ == Usage).foreach { n =>
-      EngineMetrics.put(to, s"engines.$n", EngineMetrics.gauge(() => sum(n)))
+    EngineMetrics.Gauges.foreach { n =>
+      EngineMetrics.put(to, s"engines.$n", EngineMetrics.gauge(() => if (EngineMetrics.Means(n)) mean(n) else sum(n)))
     }
-    EngineMetrics.put(to, s"engines.$Usage", EngineMetrics.gauge(() => {
-      val all = synchronized(newest.values.flatMap(_.get(Usage)).toSeq)
-      if (all.isEmpty) 0.0 else all.sum / all.size
-    }))
   }
 
-  private val Usage = "kv_cache_usage_perc"
+  private def mean(name: String): Double = {
+    val all = synchronized(newest.values.flatMap(_.get(name)).toSeq)
+    if (all.isEmpty) 0.0 else all.sum / all.size
+  }
 
   /** @param message JSON of MetricsReporter */
   def receive(message: String): Unit = {

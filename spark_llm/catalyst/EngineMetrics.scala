@@ -16,7 +16,11 @@ object EngineMetrics {
   val Counters: Seq[String] = Seq("prompt_tokens", "generation_tokens", "prefix_cache_queries", "prefix_cache_hits",
     "num_preemptions", "spec_decode_num_drafts", "spec_decode_num_draft_tokens", "spec_decode_num_accepted_tokens")
   /** As it is now. */
-  val Gauges: Seq[String] = Seq("num_requests_running", "num_requests_waiting", "kv_cache_usage_perc")
+  val Gauges: Seq[String] = Seq("num_requests_running", "num_requests_waiting", "kv_cache_usage_perc",
+    "speculation_draft_length", "speculation_acceptance_rate", "speculation_goodput", "speculation_decision_seconds")
+  /** Those of which several engines have a mean; the others have a sum. */
+  val Means: Set[String] = Set("kv_cache_usage_perc", "speculation_draft_length", "speculation_acceptance_rate",
+    "speculation_decision_seconds")
   /** Of each call. */
   val OfCalls: Seq[String] = Seq("requests", "prompt_tokens", "generation_tokens", "prefix_cache_queries",
     "prefix_cache_hits", "cached_rows", "failed_rows", "retries", "over_budget_rows", "engine_wait_ms")

@@ -25,6 +25,23 @@ _Line = list[tuple[float, float]]
 
 
 @dataclass(frozen=True, slots=True)
+class Speculation:
+    """Speculative decoding over the same grid; see docs/metrics.md.
+
+    Attributes:
+        draft_length: draft tokens a row and step.
+        acceptance: share of them that were right.
+        goodput: tokens that decoding rows gained a second of engine time, all engines together.
+        decision_ms: milliseconds a step that choosing took.
+    """
+
+    draft_length: Sequence[float | None]
+    acceptance: Sequence[float | None]
+    goodput: Sequence[float | None]
+    decision_ms: Sequence[float | None]
+
+
+@dataclass(frozen=True, slots=True)
 class Series:
     """The engines over the time of a query.
 
@@ -37,6 +54,7 @@ class Series:
         generated_per_s: of answers alone.
         hit_share: of prompt tokens found in the prefix cache; None where nothing was asked.
         kv_share: of the KV cache in use.
+        speculation: None where no engine speculates.
     """
 
     seconds: Sequence[float]
@@ -47,6 +65,7 @@ class Series:
     generated_per_s: Sequence[float | None]
     hit_share: Sequence[float | None]
     kv_share: Sequence[float | None]
+    speculation: Speculation | None = None
 
 
 def series_of(run: Run) -> Series | None:
@@ -92,7 +111,22 @@ def _series(run: Run, lines: list[list[Reading]], of_engines: bool) -> Series:
         [a + b for a, b in zip(prompt, generated, strict=True)],
         generated,
         [min(1.0, hit / asked) if asked > 0 else None for asked, hit in zip(queries, hits, strict=True)],
-        gauge("kv_cache_usage_perc", lambda values: sum(values) / len(values)),
+        gauge("kv_cache_usage_perc", _mean),
+        _speculation(gauge) if any("speculation_goodput" in each.values for each in run.engines) else None,
+    )
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _speculation(gauge: Callable[[str, Callable[[list[float]], float]], list[float | None]]) -> Speculation:
+    seconds = gauge("speculation_decision_seconds", _mean)
+    return Speculation(
+        gauge("speculation_draft_length", _mean),
+        gauge("speculation_acceptance_rate", _mean),
+        gauge("speculation_goodput", sum),
+        [None if value is None else 1000 * value for value in seconds],
     )
 
 

@@ -1,9 +1,11 @@
-"""Four small pictures over the same time, one under the other: no axis has two meanings.
+"""Small pictures over the same time, one under the other: no axis has two meanings.
 
 requests        ▁▂▆███▇▅▂     running; waiting as a line above
 tokens per s    ▁▃▅▇▇▆▅▃▁     prompts and answers; answers alone as a line
 prefix hits     ▇▇███████     share of the prompt tokens
 KV cache        ▁▁▂▃▄▄▅▅▂     share in use
+
+and where engines speculate: draft length, share of drafts accepted, goodput, time of a decision.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
     from spark_llm.analyze.markup import Child
-    from spark_llm.report.series import Series
+    from spark_llm.report.series import Series, Speculation
 
 WIDTH_PX: Final = 1336
 _NAME_PX: Final = 148
@@ -69,6 +71,7 @@ def strips_table(series: Series) -> Element:
             _count(series.generated_per_s[at]),
             _share(series.hit_share[at]),
             _share(series.kv_share[at]),
+            *_speculation_cells(series.speculation, at),
         ]
         for at in range(step // 2, len(series.seconds), step)
     ]
@@ -76,6 +79,8 @@ def strips_table(series: Series) -> Element:
         "time", "running requests", "waiting requests", "tokens per s", "of these generated", "prefix hits",
         "KV cache in use",
     ]  # fmt: skip
+    if series.speculation is not None:
+        head += ["draft length", "drafts accepted", "goodput", "decision in ms"]
     return data_table("Engines over time", head, rows)
 
 
@@ -83,7 +88,7 @@ def _strips(series: Series) -> list[_Strip]:
     def most(*lines: Sequence[float | None]) -> float:
         return max((value for line in lines for value in line if value is not None), default=0.0) or 1.0
 
-    return [
+    found = [
         _Strip(
             "requests", "", "computed", series.running, series.waiting, "waiting",
             most(series.running, series.waiting),
@@ -95,6 +100,14 @@ def _strips(series: Series) -> list[_Strip]:
         _Strip("prefix hits", "%", "reused", series.hit_share, None, "", 1.0),
         _Strip("KV cache in use", "%", "computed", series.kv_share, None, "", 1.0),
     ]  # fmt: skip
+    if (s := series.speculation) is not None:
+        found += [
+            _Strip("draft length", ".", "computed", s.draft_length, None, "", most(s.draft_length)),
+            _Strip("drafts accepted", "%", "reused", s.acceptance, None, "", 1.0),
+            _Strip("goodput", "", "computed", s.goodput, None, "", most(s.goodput)),
+            _Strip("decision, ms", ".", "computed", s.decision_ms, None, "", most(s.decision_ms)),
+        ]
+    return found
 
 
 def _draw(strip: _Strip, series: Series, top: float) -> Element:
@@ -114,9 +127,9 @@ def _draw(strip: _Strip, series: Series, top: float) -> Element:
         )
         found.append(el("line", x1=_NAME_PX, x2=_NAME_PX + room, y1=bottom, y2=bottom, class_="axis"))
         return found
-    say = percent if strip.unit else short
+    say = {"%": percent, ".": _fine}.get(strip.unit, short)
     mean = sum(known) / len(known)
-    words = f"mean {say(mean)}" if strip.unit else f"mean {say(mean)}, most {say(max(known))}"
+    words = f"mean {say(mean)}" if strip.unit == "%" else f"mean {say(mean)}, most {say(max(known))}"
     found.append(el("text", words, x=_NAME_PX - 8, y=top + 44, class_="share", text_anchor="end"))
     step = room / len(series.seconds)
 
@@ -177,6 +190,21 @@ def _stretches(values: Sequence[float | None]) -> list[tuple[int, list[float]]]:
         else:
             found.append((at, [value]))
     return found
+
+
+def _speculation_cells(speculation: Speculation | None, at: int) -> list[Child]:
+    if speculation is None:
+        return []
+    return [
+        _fine(speculation.draft_length[at]),
+        _share(speculation.acceptance[at]),
+        _count(speculation.goodput[at]),
+        _fine(speculation.decision_ms[at]),
+    ]
+
+
+def _fine(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
 
 
 def _count(value: float | None) -> str:
