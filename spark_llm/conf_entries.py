@@ -283,8 +283,8 @@ ENTRIES: Final[tuple[Entry, ...]] = (
     ),
     _entry(
         "cache.maxSize", "bytes", None,
-        "Size of spark.llm.cache.dir above which the oldest files are deleted when a query has ended, but none "
-        "that is younger than an hour; unset: any.",
+        "Size of spark.llm.cache.dir above which the oldest files are deleted when a query has ended, but no "
+        "file younger than an hour; unset: any.",
         low=1,
     ),
     _entry(
