@@ -71,7 +71,7 @@ def last_query(spark: SparkSession) -> list[CallMetrics]:
     executions = _status_store(spark).executionsList()
     for at in range(executions.size() - 1, -1, -1):
         newest = executions.apply(at)
-        if not newest.description().startswith(_OWN):
+        if not (newest.description() or "").startswith(_OWN):
             return of_execution(spark, newest.executionId())
     return []
 

@@ -8,10 +8,11 @@ import org.apache.spark.sql.catalyst.expressions.Alias
 import org.apache.spark.sql.catalyst.planning.PhysicalOperation
 import org.apache.spark.sql.catalyst.plans.logical.{LogicalPlan, Project}
 import org.apache.spark.sql.classic.{DataFrame, SparkSession}
-import org.apache.spark.sql.connector.catalog.{Column, SupportsNamespaces, TableCatalog}
+import org.apache.spark.sql.connector.catalog.{CatalogManager, Column, SupportsNamespaces, TableCatalog}
 import org.apache.spark.sql.connector.catalog.CatalogV2Implicits._
 import org.apache.spark.sql.execution.datasources.{HadoopFsRelation, LogicalRelation}
 import org.apache.spark.sql.functions.{col, lit}
+import org.apache.spark.sql.internal.StaticSQLConf
 import org.apache.spark.sql.types.{StringType, StructType}
 
 /**
@@ -26,23 +27,29 @@ import org.apache.spark.sql.types.{StringType, StructType}
 case class AnswerTable(name: String) {
   import AnswerTable._
 
+  def exists(session: SparkSession): Boolean = session.catalog.tableExists(name)
+
   /**
    * key_high, key_low, answer of one call as an optimized plan, and the bytes that are read for it; None: no rows.
    *
    * @param sinceMs older answers do not count
    */
-  def answers(session: SparkSession, call: String, sinceMs: Option[Long]): Option[(LogicalPlan, BigInt)] =
-    if (!session.catalog.tableExists(name)) None
-    else {
-      // a table may lose files to others between planning and reading
-      val all = session.read.option("ignoreMissingFiles", "true").table(name).where(col(Call) === call)
-      val young = sinceMs.fold(all)(ms => all.where(col(CreatedAt) > lit(Instant.ofEpochMilli(ms))))
-      val key = CacheFolder.schema.take(3).map(f => col(f.name))
-      val plan = key.foldLeft(young)((rows, c) => rows.where(c.isNotNull)).select(key: _*).queryExecution.optimizedPlan
-      // the same table may stand elsewhere in the query, with the same ids
-      val fresh = plan.output.map(a => Alias(a, a.name)())
-      Some(Project(fresh, plan) -> bytes(plan)).filter(_._2 > 0)
-    }
+  def answers(session: SparkSession, call: String, sinceMs: Option[Long]): Option[(LogicalPlan, BigInt)] = {
+    // a table may lose files to others between planning and reading
+    val all = session.read.option("ignoreMissingFiles", "true").table(name).where(col(Call) === call)
+    val young = sinceMs.fold(all)(ms => all.where(col(CreatedAt) > lit(Instant.ofEpochMilli(ms))))
+    val key = CacheFolder.schema.take(3).map(f => col(f.name))
+    val plan = key.foldLeft(young)((rows, c) => rows.where(c.isNotNull)).select(key: _*).queryExecution.optimizedPlan
+    // the same table may stand elsewhere in the query, with the same ids
+    val fresh = plan.output.map(a => Alias(a, a.name)())
+    Some(Project(fresh, plan) -> bytes(plan)).filter(_._2 > 0)
+  }
+
+  /** Does it end with the application? So does a table of Spark's own catalog without Hive support. */
+  def fleeting(session: SparkSession): Boolean =
+    name.startsWith(s"${CatalogManager.SESSION_CATALOG_NAME}.") &&
+      session.conf.get(StaticSQLConf.CATALOG_IMPLEMENTATION.key) != "hive" &&
+      session.conf.getOption(s"spark.sql.catalog.${CatalogManager.SESSION_CATALOG_NAME}").forall(_ == "builtin")
 
   def create(session: SparkSession): Unit =
     session.sql(s"CREATE TABLE IF NOT EXISTS $name (${schema.toDDL}) PARTITIONED BY ($Call)")

@@ -28,6 +28,7 @@ case class CacheAnswers(session: SparkSession) {
   private val classicSession = session.asInstanceOf[classic.SparkSession]
   private lazy val sinceMs = CacheConf.ttlMs.map(System.currentTimeMillis() - _)
   private lazy val table = AnswerTable.of(classicSession)
+  private lazy val filled = table.filter(_.exists(classicSession))
 
   def apply(plan: LogicalPlan): LogicalPlan =
     plan.transformUp {
@@ -44,7 +45,7 @@ case class CacheAnswers(session: SparkSession) {
         new Path(CacheConf.dir, s"call=${fingerprint.id}"), classicSession.sessionState.newHadoopConf())
       folder.checkWritable()
       val target = CallCache(folder.path.toString, fingerprint, table.map(_.name), CacheConf.maxBytes)
-      val sources = stored(folder) ++ table.flatMap(_.answers(classicSession, fingerprint.id, sinceMs))
+      val sources = stored(folder) ++ filled.flatMap(_.answers(classicSession, fingerprint.id, sinceMs))
       if (sources.isEmpty) noted(e.copy(cache = Some(target)), "nothing is stored yet; answers are kept")
       else {
         val answer = AttributeReference("stored_answer", StringType)()
@@ -61,7 +62,7 @@ case class CacheAnswers(session: SparkSession) {
 
   /** key_high, key_low, answer of what is in the folder, young enough and not yet in the table; and its size. */
   private def stored(folder: CacheFolder): Option[(LogicalPlan, BigInt)] = {
-    val moved = table.fold(Set.empty[String])(t => CacheMove.marked(folder, t))
+    val moved = filled.fold(Set.empty[String])(t => CacheMove.marked(folder, t))
     Some(folder.files.filterNot(f => moved(f.getPath.getName))).filter(_.nonEmpty).map { files =>
       val all = folder.relation(classicSession, files)
       def column(name: String): Attribute = all.output.find(_.name == name).get

@@ -29,13 +29,19 @@ case class CacheMove(session: SparkSession, root: Path, table: AnswerTable) exte
   private val fs = root.getFileSystem(conf)
 
   def apply(): Unit = {
-    forget()
+    val known = table.exists(session)
+    if (known) forget()
     val files = folders(root).flatMap { folder =>
-      val moved = marked(folder, table)
+      // markers speak of a table that is there: one that was dropped gets again what the folder still has
+      val moved = if (known) marked(folder, table) else Set.empty[String]
       folder.files.filterNot(f => moved(f.getPath.getName))
     }
     if (files.nonEmpty) {
       table.create(session)
+      if (!known && table.fleeting(session)) {
+        logWarning(s"${table.name} ends with this application, and the answers in it: Spark's own catalog keeps " +
+          "tables only with Hive support")
+      }
       table.append(session, Dataset.ofRows(session, relation(files.map(_.getPath))))
       files.foreach { f =>
         val marker = new Path(markers(root, f.getPath.getParent.getName, table), f.getPath.getName)

@@ -1,11 +1,14 @@
 """The figures behind the pictures: steps of the funnel, series over time."""
 
+from xml.etree.ElementTree import tostring
+
 import pytest
 from report_helpers import call, engine, point, run
 
 from spark_llm.report.funnel import steps
 from spark_llm.report.read import parse_run
 from spark_llm.report.series import series_of
+from spark_llm.report.strips import strips, strips_table
 
 
 def funnel(**more):
@@ -56,6 +59,26 @@ def test_rates_and_gauges_of_two_engines():
     assert series.generated_per_s == pytest.approx([20] * 20)
     assert series.hit_share == pytest.approx([0.5] * 20)
     assert (set(series.running), set(series.waiting), set(series.kv_share)) == ({8}, {2}, {0.375})
+
+
+def test_speculation_is_shown_where_an_engine_speculates():
+    readings = [engine(name, at, 100 * at, 10 * at, 50 * at) for name in "12" for at in range(21)]
+    assert series_of(parse_run(run(seconds=20, engines=readings))).speculation is None
+    for reading in readings:
+        reading["metrics"] |= {
+            "speculation_draft_length": float(reading["executor"]),
+            "speculation_acceptance_rate": 0.5,
+            "speculation_goodput": 100.0,
+            "speculation_decision_seconds": 0.002,
+        }
+    series = series_of(parse_run(run(seconds=20, engines=readings)))
+    found = series.speculation
+    assert (set(found.draft_length), set(found.acceptance)) == ({1.5}, {0.5})
+    assert (set(found.goodput), set(found.decision_ms)) == ({200.0}, {2.0})
+    page = tostring(strips(series), "unicode") + tostring(strips_table(series), "unicode")
+    for words in ("draft length", "drafts accepted", "goodput", "decision"):
+        assert page.count(words) >= 2, words
+    assert "mean 1.50, most 1.50" in page
 
 
 def test_an_engine_that_began_anew_does_not_count_backwards():

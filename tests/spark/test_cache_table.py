@@ -92,6 +92,10 @@ def test_an_answer_in_both_places_counts_once(spark, conf, cache):
         conf("spark.llm.cache.broadcastMaxSize", limit)
         assert run(spark) == (expected, 0)
     assert spark.table("answers").count() == 40
+    # what the folder still has counts again when the table is gone
+    spark.sql("DROP TABLE answers")
+    assert run(spark) == (expected, 0)
+    assert spark.table("answers").count() == 20
 
 
 def test_users_trim_and_join_the_table(spark, cache):
