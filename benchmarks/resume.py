@@ -58,7 +58,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--json", type=Path, help="write the result here")
-    parser.add_argument("--rows", type=int, default=20_000, help="rows of part one (default 20000)")
+    parser.add_argument(
+        "--rows", type=int, nargs="*", default=[20_000], help="rows of part one (default 20000)"
+    )
     parser.add_argument("--conf", nargs="*", default=[], metavar="KEY=VALUE", help="settings of part one")
     parser.add_argument(
         "--keys",
@@ -74,12 +76,13 @@ def main() -> None:
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
     gates: dict[str, dict[str, Any]] = {}
-    if options.rows:
-        more = dict(entry.split("=", 1) for entry in options.conf)
-        rows = [killed(options.rows, more, cache=cache) for cache in (True, False)]
-        gates["finished rows asked again after kill -9"] = harness.gate(
-            rows[0]["asked again share"], MOST_ASKED_AGAIN, at_least=False
+    more = dict(entry.split("=", 1) for entry in options.conf)
+    for n_rows in options.rows:
+        pair = [killed(n_rows, more, cache=cache) for cache in (True, False)]
+        gates[f"finished rows asked again after kill -9, {n_rows} rows"] = harness.gate(
+            pair[0]["asked again share"], MOST_ASKED_AGAIN, at_least=False
         )
+        rows += pair
     if options.text:
         for keys in options.keys:
             rows += looked_up(options, keys)
@@ -169,6 +172,7 @@ def looked_up(options: argparse.Namespace, n_keys: int) -> list[dict[str, Any]]:
     from spark_llm import session_conf
 
     results: list[dict[str, Any]] = []
+    os.environ["PYSPARK_PYTHON"] = sys.executable
     with tempfile.TemporaryDirectory() as folder:
         settings = {
             **session_conf(),
@@ -189,30 +193,45 @@ def looked_up(options: argparse.Namespace, n_keys: int) -> list[dict[str, Any]]:
             asked = "SELECT text, llm('p', text) a FROM t"
             # the look-up runs for every row and the engine for none
             unasked = "SELECT text, CASE WHEN length(text) < 0 THEN llm('p', text) END a FROM t"
-            plain = timed(spark, scan, options.repeats)
             spark.conf.set("spark.llm.cache.enabled", "true")
             for case, salt, sql in (("all found", "", asked), ("none found", "other", unasked)):
                 fill(spark, Path(folder) / "cache", table, salt)
                 plan = spark.sql(sql)._jdf.queryExecution().optimizedPlan().toString()
                 kind = "broadcast" if "LookUpAnswers" in plan else "join"
-                took = timed(spark, sql, options.repeats)
+                plain, took = timed(spark, [scan, sql], options.repeats)
                 results.append({
                     "case": case, "rows": n_keys, "keys": n_keys, "chars a row": chars, "look-up": kind,
-                    "scan s": plain, "with look-up s": took, "added share": took / plain - 1,
+                    "scan s": plain[0], "with look-up s": took[0], "added share": took[0] / plain[0] - 1,
+                    "scan cpu s": plain[1], "with look-up cpu s": took[1],
                 })  # fmt: skip
             return results
         finally:
             spark.stop()
 
 
-def timed(spark: Any, sql: str, repeats: int) -> float:
-    """Median seconds to read every row of a query, after one run that does not count."""
-    took = []
+def timed(spark: Any, queries: list[str], repeats: int) -> list[tuple[float, float]]:
+    """Median seconds, and CPU seconds of the JVM, to read every row of each query.
+
+    The queries take turns, so that other load of the machine is shared by them, and the first turn does not
+    count.
+    """
+    pid = spark._jvm.java.lang.ProcessHandle.current().pid()
+    took: list[list[tuple[float, float]]] = [[] for _ in queries]
     for _ in range(repeats + 1):
-        begun = time.monotonic()
-        spark.sql(sql).write.format("noop").mode("overwrite").save()
-        took.append(time.monotonic() - begun)
-    return statistics.median(took[1:])
+        for sql, times in zip(queries, took, strict=True):
+            begun, cpu = time.monotonic(), cpu_s(pid)
+            spark.sql(sql).write.format("noop").mode("overwrite").save()
+            times.append((time.monotonic() - begun, cpu_s(pid) - cpu))
+    return [
+        (statistics.median(t[0] for t in times[1:]), statistics.median(t[1] for t in times[1:]))
+        for times in took
+    ]
+
+
+def cpu_s(pid: int) -> float:
+    """CPU time that a process has used, without its children."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def write_table(table: Path, options: argparse.Namespace, n_rows: int) -> float:

@@ -151,7 +151,7 @@ ENTRIES: Final[tuple[Entry, ...]] = (
     ),
     _entry(
         "batchRows", "int", "256",
-        "Rows per Arrow batch sent to the Python worker; unset: 32 with spark.llm.cache.enabled.",
+        "Rows per Arrow batch sent to the Python worker.",
         low=1,
     ),
     _entry(
@@ -312,8 +312,8 @@ ENTRIES: Final[tuple[Entry, ...]] = (
     ),
     _entry(
         "cache.maxSize", "bytes", None,
-        "Size of spark.llm.cache.dir above which the oldest files are deleted when a query has ended, but none "
-        "that is younger than an hour; unset: any.",
+        "Size of spark.llm.cache.dir above which the oldest files are deleted when a query has ended, but "
+        "none that is younger than an hour; unset: any.",
         low=1,
     ),
     _entry(

@@ -30,7 +30,7 @@ object CacheConf {
   def ttlMs: Option[Long] = LLMConf.session(Ttl).map(milliseconds(Ttl, _))
 
   /** Size of all calls' files above which the oldest go. */
-  def maxBytes: Option[Long] = bytes(MaxSize)
+  def maxBytes: Option[Long] = LLMConf.session(MaxSize).map(LLMConf.bytes(MaxSize, _))
 
   def flushMs: Long = milliseconds(FlushInterval, LLMConf.session(FlushInterval).get)
 

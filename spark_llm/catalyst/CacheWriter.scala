@@ -2,6 +2,7 @@ package org.apache.spark.sql.llm
 
 import java.util.UUID
 import java.util.concurrent.{ScheduledFuture, TimeUnit}
+import java.util.concurrent.atomic.{AtomicInteger, AtomicLong}
 
 import scala.util.control.NonFatal
 
@@ -9,7 +10,7 @@ import org.apache.hadoop.fs.Path
 import org.apache.hadoop.mapreduce.{Job, TaskAttemptID, TaskType}
 import org.apache.hadoop.mapreduce.task.TaskAttemptContextImpl
 
-import org.apache.spark.TaskContext
+import org.apache.spark.{SparkEnv, TaskContext}
 import org.apache.spark.internal.Logging
 import org.apache.spark.sql.catalyst.InternalRow
 import org.apache.spark.sql.classic.SparkSession
@@ -42,15 +43,18 @@ object CacheTarget {
 
 /**
  * Writes the answers of one task while it runs. A file is closed and gets its name when its first answer has waited
- * for flushMs, or when it holds a hundredth of the task's answers, but at least 64, since closing a file costs some
- * milliseconds: a task that dies young must not lose most of what it paid for. What cannot be written (a full disk) is
- * told once; the query goes on.
+ * for flushMs, or when it is due by its rows: all open files of the stage in this executor together hold at most a
+ * hundredth of what was kept, but eight rows each, so that files grow with the work and their number does not. Closing
+ * costs milliseconds on a disk and much more in an object store: it takes at most a tenth of the time, unless flushMs
+ * asks for it. What cannot be written (a full disk) is told once; the query goes on.
  */
 class CacheWriter(target: CacheTarget, context: TaskContext) extends Logging {
   import CacheWriter._
 
   private class Open(val hidden: Path, val path: Path, val writer: OutputWriter, val sinceNs: Long) {
     var rows = 0
+
+    def openNs: Long = System.nanoTime() - sinceNs
   }
 
   private val folder = new Path(target.cache.folder)
@@ -59,7 +63,9 @@ class CacheWriter(target: CacheTarget, context: TaskContext) extends Logging {
   private val model = UTF8String.fromString(fingerprint.model.model)
   private val revision = UTF8String.fromString(fingerprint.model.revision)
   private val instructionHash = UTF8String.fromString(fingerprint.instructionHash)
-  private var written = 0L
+  private val stage = stageOf(context)
+  stage.writers.incrementAndGet()
+  private var closingNs = 0L
   private var open: Option[Open] = None
   private var broken = false
   // the task may wait for a slow answer for long, and what it has must not wait with it
@@ -69,7 +75,8 @@ class CacheWriter(target: CacheTarget, context: TaskContext) extends Logging {
 
   /** Keeps one answer; `instruction` and `fields` may be null. */
   def write(
-      digest: QuestionDigest,
+      keyHigh: Long,
+      keyLow: Long,
       answer: UTF8String,
       instruction: UTF8String,
       fields: UTF8String,
@@ -79,21 +86,26 @@ class CacheWriter(target: CacheTarget, context: TaskContext) extends Logging {
       val file = open.getOrElse(create())
       open = Some(file)
       file.writer.write(InternalRow(
-        digest.high, digest.low, answer, model, revision, instructionHash, instruction, fields, promptTokens,
+        keyHigh, keyLow, answer, model, revision, instructionHash, instruction, fields, promptTokens,
         generatedTokens, System.currentTimeMillis() * 1000L))
       file.rows += 1
-      written += 1
-      if (file.rows >= math.max(LeastRows, written / Parts)) finish()
+      stage.rows.incrementAndGet()
+      if (due(file)) finish()
     }
   }
 
+  private def due(file: Open): Boolean = {
+    val share = math.max(LeastRows, stage.rows.get / stage.writers.get / Parts)
+    file.openNs >= target.flushMs * 1000000L || file.rows >= share && file.openNs >= closingNs * LeastTimesClosing
+  }
+
   private def flushIfDue(): Unit = synchronized {
-    val now = System.nanoTime()
-    if (open.exists(now - _.sinceNs >= target.flushMs * 1000000L)) attempt(finish())
+    if (open.exists(due)) attempt(finish())
   }
 
   private def close(): Unit = synchronized {
     timer.cancel(false)
+    stage.writers.decrementAndGet()
     attempt(finish())
     broken = true
   }
@@ -109,8 +121,10 @@ class CacheWriter(target: CacheTarget, context: TaskContext) extends Logging {
 
   private def finish(): Unit = open.foreach { file =>
     open = None
+    val begun = System.nanoTime()
     file.writer.close()
     if (!fs.rename(file.hidden, file.path)) throw new java.io.IOException(s"cannot rename ${file.hidden}")
+    closingNs = System.nanoTime() - begun
   }
 
   private def attempt(body: => Unit): Unit =
@@ -126,7 +140,24 @@ class CacheWriter(target: CacheTarget, context: TaskContext) extends Logging {
 
 object CacheWriter {
   private val TickMs = 100L
-  private val LeastRows = 64
+  private val LeastRows = 8L
   private val Parts = 100
+  private val LeastTimesClosing = 10
+  private val MostStages = 100
+
+  /** What the tasks of a stage have kept in this executor, and how many of them are at it. */
+  private class Stage {
+    val rows = new AtomicLong
+    val writers = new AtomicInteger
+  }
+
+  private val stages = new java.util.LinkedHashMap[(String, Int), Stage] {
+    override def removeEldestEntry(eldest: java.util.Map.Entry[(String, Int), Stage]): Boolean = size > MostStages
+  }
+
+  private def stageOf(context: TaskContext): Stage = stages.synchronized {
+    stages.computeIfAbsent((SparkEnv.get.conf.getAppId, context.stageId()), _ => new Stage)
+  }
+
   private lazy val clock = ThreadUtils.newDaemonSingleThreadScheduledExecutor("spark-llm-cache")
 }

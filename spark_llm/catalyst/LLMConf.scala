@@ -14,7 +14,6 @@ import org.apache.spark.sql.internal.SQLConf
  */
 object LLMConf {
   val Prefix = "spark.llm."
-  private val KeptBatchRows = 32
   private lazy val entries: JsonNode = Resources.json("conf-entries.json")
 
   // spark.llm.models.<name>.path and its like: known by prefix and last part
@@ -78,10 +77,9 @@ object LLMConf {
     positive(key, session(key).get)
   }
 
-  /** @param kept answers are kept for a rerun, batch by batch: small ones, unless the session says otherwise */
-  def batchRows(values: Map[String, String], kept: Boolean): Int = {
+  def batchRows(values: Map[String, String]): Int = {
     val key = "spark.llm.batchRows"
-    if (kept && !values.contains(key)) KeptBatchRows else positive(key, get(values, key).get)
+    positive(key, get(values, key).get)
   }
 
   def batchBytes(values: Map[String, String]): Long = {

@@ -121,7 +121,7 @@ case class LLMEvalExec(
       outcome = new Outcome(
         call.options.onError == LLMOptions.Struct, Option.when(call.options.provenance)(ModelIdentity.of(values))),
       resultId = result.exprId.id,
-      batchRows = LLMConf.batchRows(values, kept = cache.isDefined),
+      batchRows = LLMConf.batchRows(values),
       batchBytes = LLMConf.batchBytes(values),
       timeZone = zone,
       largeVarTypes = conf.arrowUseLargeVarTypes,
@@ -156,7 +156,7 @@ case class LLMEvalExec(
   /** What the Python worker is told; the format is read in spark_llm/worker. */
   private def spec(instruction: Option[String], values: Map[String, String], zone: String): String =
     Resources.write(Map[String, Any](
-      "version" -> 3,
+      "version" -> 4,
       "call" -> (layoutSpec ++ Map[String, Any](
         "instruction" -> instruction,
         "field_names" -> call.fieldNames,
@@ -164,6 +164,7 @@ case class LLMEvalExec(
         "return_type" -> call.options.returnType.json,
         "on_error" -> call.options.onError,
         "provenance" -> call.options.provenance,
+        "kept" -> cache.isDefined,
         "temperature" -> call.options.temperature,
         "max_tokens" -> call.options.maxTokens,
         "seed" -> call.options.seed)),

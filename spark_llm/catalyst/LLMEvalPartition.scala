@@ -74,47 +74,91 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
   private val errorWriter = job.errorTable.map(new ErrorWriter(_, context))
   private val report = job.failures.map(new FailureReport(_, index, context))
 
-  def answers(): Iterator[InternalRow] = if (!rows.hasNext) {
-    report.foreach(_.done())
-    Iterator.empty
-  } else {
-    report.foreach(_.begin())
-    val batches = new BoundedBatches(questions(), job.batchRows, job.batchBytes)
+  def answers(): Iterator[InternalRow] = {
+    if (rows.hasNext) report.foreach(_.begin())
+    // the rest begins with the first row that asks
+    val before = new Unasked
+    before ++ before.first.fold {
+      report.foreach(_.done())
+      Iterator.empty[InternalRow]
+    }(first => join(replies(first)))
+  }
+
+  private def replies(first: InternalRow): Iterator[InternalRow] = {
+    val asked = Iterator.single((first, RowFates.Asked)) ++ rows.map(row => (row, fateOf(row)))
+    val batches = new BoundedBatches(questions(asked), job.batchRows, job.batchBytes)
     val replies = withSmallBuffer(PythonRunners.create(job, workerFunction())).compute(batches, index, context)
-    join(LLMErrors.unwrapping(replies).flatMap { batch =>
+    LLMErrors.unwrapping(replies).flatMap { batch =>
       val struct = batch.column(0).asInstanceOf[ArrowColumnVector]
       val reply = new ColumnarBatch(replySchema(job.returnType).indices.map(struct.getChild).toArray)
       reply.setNumRows(batch.numRows())
-      reply.rowIterator().asScala
-    })
+      val rows = reply.rowIterator().asScala
+      if (reply.column(Early).getLong(0) < 0) rows
+      else {
+        rows.foreach(r => keeper.foreach(_.early(r.getLong(Early), r)))
+        Iterator.empty
+      }
+    }
   }
 
-  private def questions(): Iterator[UnsafeRow] = {
-    val arguments = UnsafeProjection.create(job.argumentExpressions, job.input)
-    val guard = job.guard.map(Predicate.create(_, job.input))
-    guard.foreach(_.initialize(index))
-    val repeats = EqualNeighbours(job.tuple, job.input)
-    val (all, skipped) = (job.metrics(LLMMetrics.Rows), job.metrics(LLMMetrics.SkippedRows))
-    val duplicates = job.metrics(LLMMetrics.DuplicateRows)
-    rows.flatMap { row =>
-      all += 1
-      waiting.add(row.asInstanceOf[UnsafeRow])
-      if (!guard.forall(_.eval(row))) {
-        skipped += 1
-        fates.add(RowFates.Skipped)
-        None
-      } else if (stored.exists(!_(row).isNullAt(0))) {
-        count(LLMMetrics.CachedRows, 1)
-        fates.add(RowFates.Stored)
-        None
-      } else if (repeats(row)) {
-        duplicates += 1
-        fates.add(RowFates.Repeated)
-        None
-      } else {
-        fates.add(RowFates.Asked)
-        Some(arguments(row))
+  /** Rows before the first that asks: they wait for nobody, and a task that has only such rows needs no worker. */
+  private class Unasked extends Iterator[InternalRow] {
+    private var row: InternalRow = _
+    private var fate = RowFates.Skipped
+
+    /** The row that ends them, if they have ended with one. */
+    def first: Option[InternalRow] = Option(row)
+
+    override def hasNext: Boolean = {
+      if (row == null && rows.hasNext) {
+        row = rows.next()
+        fate = fateOf(row)
       }
+      row != null && fate != RowFates.Asked
+    }
+
+    override def next(): InternalRow = {
+      if (!hasNext) throw new NoSuchElementException
+      val now = row
+      row = null
+      answered(now, answerWithout(now, fate))
+    }
+  }
+
+  private lazy val guard = {
+    val condition = job.guard.map(Predicate.create(_, job.input))
+    condition.foreach(_.initialize(index))
+    condition
+  }
+  private val repeats = EqualNeighbours(job.tuple, job.input)
+  private val (rowsIn, rowsOut, bytesOut) =
+    (job.metrics(LLMMetrics.Rows), job.metrics(LLMMetrics.OutputRows), job.metrics(LLMMetrics.OutputBytes))
+  private val (skipped, duplicates) = (job.metrics(LLMMetrics.SkippedRows), job.metrics(LLMMetrics.DuplicateRows))
+
+  /** To be asked once per row, in order. */
+  private def fateOf(row: InternalRow): Int = {
+    rowsIn += 1
+    if (!guard.forall(_.eval(row))) {
+      skipped += 1
+      RowFates.Skipped
+    } else if (stored.exists(!_(row).isNullAt(0))) {
+      count(LLMMetrics.CachedRows, 1)
+      RowFates.Stored
+    } else if (repeats(row)) {
+      duplicates += 1
+      RowFates.Repeated
+    } else RowFates.Asked
+  }
+
+  private def questions(asked: Iterator[(InternalRow, Int)]): Iterator[UnsafeRow] = {
+    val arguments = UnsafeProjection.create(job.argumentExpressions, job.input)
+    asked.flatMap { case (row, fate) =>
+      waiting.add(row.asInstanceOf[UnsafeRow])
+      fates.add(fate)
+      if (fate == RowFates.Asked) {
+        keeper.foreach(_.ask(row))
+        Some(arguments(row))
+      } else None
     }
   }
 
@@ -131,11 +175,23 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
     job.function.copy(envVars = environment)
   }
 
+  private val both = new JoinedRow
+  private val toUnsafe = UnsafeProjection.create(job.output, job.input :+ job.output.last)
+  private val noAnswer = InternalRow(null)
+
+  private def answered(row: InternalRow, answer: InternalRow): InternalRow = {
+    rowsOut += 1
+    // as the exchange counts its rows: a long row is more of the work than a short one
+    bytesOut += row.asInstanceOf[UnsafeRow].getSizeInBytes
+    toUnsafe(both(row, answer))
+  }
+
+  private def answerWithout(row: InternalRow, fate: Int): InternalRow =
+    if (fate == RowFates.Stored) job.outcome(stored.get(row).get(0, job.returnType), null, null, Outcome.Cache)
+    else noAnswer
+
   private def join(replies: Iterator[InternalRow]): Iterator[InternalRow] = new Iterator[InternalRow] {
-    private val both = new JoinedRow
-    private val toUnsafe = UnsafeProjection.create(job.output, job.input :+ job.output.last)
-    private val noAnswer = InternalRow(null)
-    private var last = noAnswer // the answer of the last row that asked, for rows that equal it
+    private var last: InternalRow = noAnswer // the answer of the last row that asked, for rows that equal it
     private var lastError: Option[(String, String)] = None
 
     // asking for the next reply drives the input, which fills `waiting` and `fates`
@@ -160,17 +216,13 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
       val reply = if (fate == RowFates.Asked) replies.next() else null
       val row = waiting.remove()
       val answer = fate match {
-        case RowFates.Skipped => noAnswer
-        case RowFates.Stored => job.outcome(stored.get(row).get(0, job.returnType), null, null, Outcome.Cache)
         case RowFates.Repeated =>
           counted(lastError, row)
           last
         case RowFates.Asked => keep(row, reply)
+        case _ => answerWithout(row, fate)
       }
-      job.metrics(LLMMetrics.OutputRows) += 1
-      // as the exchange counts its rows: a long row is more of the work than a short one
-      job.metrics(LLMMetrics.OutputBytes) += row.asInstanceOf[UnsafeRow].getSizeInBytes
-      toUnsafe(both(row, answer))
+      answered(row, answer)
     }
 
     private def keep(row: InternalRow, reply: InternalRow): InternalRow = {
@@ -178,7 +230,7 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
       counted(error, row)
       cost(reply)
       val answer = value(reply, if (reply.getInt(3) > 0) Outcome.Engine else Outcome.Dedup)
-      keeper.foreach(_.keep(row, reply))
+      keeper.foreach(_.next(reply))
       if (job.tuple.nonEmpty) {
         // the reply lies in a buffer that the next batch overwrites
         last = value(reply, Outcome.Dedup).copy()
@@ -239,8 +291,9 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
     site.add(metric, n)
   }
 
-  // Python workers buffer 64 KiB of output; short answers would stay there until the end of the task, and LIMIT and
-  // live metrics would wait for them. The runner reads the size where it is constructed, on the executor.
+  // Python workers buffer 64 KiB of output; short answers would stay there until the end of the task, and LIMIT, live
+  // metrics and the cache would wait for them. A batch ends with eight bytes at least, its last row's number, and what
+  // is longer than the buffer passes it. The runner reads the size where it is constructed, on the executor.
   private def withSmallBuffer[T](create: => T): T = {
     val conf = new SQLConf
     context.getLocalProperties.asScala.foreach {
@@ -253,13 +306,19 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
 }
 
 object LLMEvalPartition {
-  private val OutputBufferBytes = 256
+  private val OutputBufferBytes = 4
   private val OverBudget = "LLM_BUDGET_EXCEEDED"
 
-  /** What the worker sends back, a row for each question; written in spark_llm/worker/result.py. */
+  /** The column that tells answers to be kept before their turn. */
+  private val Early = 11
+
+  /**
+   * What the worker sends back: a row for each question, in order, and in batches of their own rows that are to be
+   * kept before their turn; written in spark_llm/worker/result.py.
+   */
   private def replySchema(value: DataType): StructType = new StructType()
     .add("value", value).add("condition", StringType).add("message", StringType).add("requests", IntegerType)
     .add("prompt_tokens", LongType).add("cached_prompt_tokens", LongType).add("generated_tokens", LongType)
     .add("engine_wait_ms", LongType).add("retries", IntegerType).add("profile", StringType)
-    .add("prompt_hash", StringType)
+    .add("prompt_hash", StringType).add("early", LongType)
 }

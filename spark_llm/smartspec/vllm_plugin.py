@@ -206,7 +206,7 @@ class SpeculationMixin(Scheduler):
         return Surroundings(tokens, rows, free_blocks)
 
     def _grammar(self, request: Request) -> Any:
-        """The grammar of a row, None where it has none, is not ready, cannot be read, or is not in force yet."""
+        """The grammar of a row; None where it has none, or one that is not ready or not in force yet."""
         if not request.use_structured_output:
             return None
         asked = request.structured_output_request

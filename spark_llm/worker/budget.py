@@ -139,9 +139,17 @@ class BudgetGate:
                 break
         return None
 
-    def sent(self, lease: Lease, future: Future[list[EngineAnswer]]) -> None:
-        """Settles a lease as soon as its answers are there."""
-        future.add_done_callback(lambda done: self._settle(lease, done))
+    def sent(self, lease: Lease, futures: Sequence[Future[list[EngineAnswer]]]) -> None:
+        """Settles a lease as soon as all of its answers are there."""
+        # futures end in several threads; next() of a built-in iterator is atomic
+        left = iter(range(len(futures) - 1, -1, -1))
+
+        def ended(_: Future[list[EngineAnswer]]) -> None:
+            if next(left) == 0:
+                self._settle(lease, futures)
+
+        for future in futures:
+            future.add_done_callback(ended)
 
     def unanswered(self, count: int) -> Future[list[EngineAnswer]]:
         """Returns what becomes of requests that are over the budget: answers that say so."""
@@ -154,18 +162,19 @@ class BudgetGate:
         """Waits until all that was answered is settled."""
         self._settling.shutdown()
 
-    def _settle(self, lease: Lease, done: Future[list[EngineAnswer]]) -> None:
+    def _settle(self, lease: Lease, done: Sequence[Future[list[EngineAnswer]]]) -> None:
         # Once closed it takes no more: the driver settles what a task leaves behind.
         with contextlib.suppress(RuntimeError):
             self._settling.submit(self._tell, lease, done)
 
-    def _tell(self, lease: Lease, done: Future[list[EngineAnswer]]) -> None:
+    def _tell(self, lease: Lease, done: Sequence[Future[list[EngineAnswer]]]) -> None:
         query, number = self._task.query, lease.number
-        if done.cancelled() or done.exception() is not None:
+        if any(each.cancelled() or each.exception() is not None for each in done):
             self._port.call("settle", query=query, lease=number, lost=True)
             return
-        prompt, cached, answer, per_byte = usage(done.result(), lease.bytes)
-        counted = [size for each, size in zip(done.result(), lease.bytes, strict=True) if each.prompt_tokens]
+        answers = [answer for each in done for answer in each.result()]
+        prompt, cached, answer, per_byte = usage(answers, lease.bytes)
+        counted = [size for each, size in zip(answers, lease.bytes, strict=True) if each.prompt_tokens]
         self._port.call(
             "settle",
             query=query,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     MapArrow = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 
-SPEC_VERSION: Final = 3
+SPEC_VERSION: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,7 @@ class Call:
         max_tokens: generated tokens at most, per answer.
         layout: where the fields stand in the prompt.
         provenance: whether answers come with a hash of their prompt.
+        kept: whether the JVM keeps answers for later queries, and wants each as soon as it is there.
     """
 
     instruction: str | None
@@ -47,6 +48,7 @@ class Call:
     seed: int | None
     layout: Layout
     provenance: bool = False
+    kept: bool = False
 
     @property
     def name(self) -> str:
@@ -59,7 +61,7 @@ def load_command(spec_json: str) -> tuple[MapArrow, StructType]:
     """Returns the function that Spark's worker runs and the type of its rows: what the JVM's pickle calls.
 
     Args:
-        spec_json: ``{"version": 3, "call": {…}, "conf": {"spark.llm.…": "…"}}``.
+        spec_json: ``{"version": 4, "call": {…}, "conf": {"spark.llm.…": "…"}}``.
 
     Raises:
         SparkLLMError: a setting is wrong, or the jar and this package are of different releases.
@@ -95,6 +97,7 @@ def parse_spec(spec_json: str) -> tuple[Call, Conf]:
             seed=call.get("seed"),
             layout=parse_layout(call),
             provenance=bool(call.get("provenance")),
+            kept=bool(call.get("kept")),
         ),
         conf,
     )
@@ -107,7 +110,11 @@ def parse_type(type_json: str) -> DataType:
 
 
 def result_type(return_type: DataType) -> StructType:
-    """Returns the type of the rows that go back to the JVM."""
+    """Returns the type of the rows that go back to the JVM.
+
+    ``early`` is -1 in the row that answers a question, in the order of the questions. In a row that only says
+    what is to be kept, before its turn, it is the number of the question, counted from 0 in each task.
+    """
     return (
         StructType()
         .add("value", return_type)
@@ -121,4 +128,5 @@ def result_type(return_type: DataType) -> StructType:
         .add("retries", IntegerType())
         .add("profile", StringType())
         .add("prompt_hash", StringType())
+        .add("early", LongType(), nullable=False)
     )

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 # vLLM's own on a GPU, and a fair guess for what is behind an endpoint.
 BLOCK_TOKENS: Final = 16
+# Few enough that an answer does not wait long for its neighbours, enough that HTTP costs little per row.
+_KEPT_SLICE: Final = 8
 
 
 class EngineTraits(NamedTuple):
@@ -22,11 +24,13 @@ class EngineTraits(NamedTuple):
         mode: how prefix groups are sent to it.
         lag: requests that it may compute together.
         block_tokens: only whole blocks of so many tokens are shared.
+        kept_slice: requests that are sent together, and answered together, where each answer is kept at once.
     """
 
     mode: Mode
     lag: int
     block_tokens: int
+    kept_slice: int = 1
 
 
 def traits_of(conf: Conf, model: str | None) -> EngineTraits:
@@ -45,6 +49,8 @@ def traits_of(conf: Conf, model: str | None) -> EngineTraits:
         mode_of(conf, remote=remote),
         lag_of(conf, remote=remote),
         _block_tokens(conf, fake=fake, remote=remote),
+        # An endpoint gets single requests in any case.
+        1 if remote else _KEPT_SLICE,
     )
 
 

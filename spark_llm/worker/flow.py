@@ -1,8 +1,11 @@
 """What a task holds between reading a batch and giving it back.
 
-    add ─► window  ─ plan ─► unsent ─ send ─► in flight ─ wait ─► slots ─► give_back
+    add ─► window  ─ plan ─► unsent ─ send ─► in flight ─ wait ─► slots ─► give_back, in input order
            rows read,        requests in      slices of the      answers
-           not planned       plan order       plan, oldest first
+           not planned       plan order       plan                 └─────► give_back, early, to be kept
+
+A batch can wait for answers of its whole window, as rows are planned across batches. Where the JVM keeps
+answers for later queries it gets those that wait ahead of their turn.
 
 Rows read and not given back are at most two windows (spark.llm.planner.windowRows and windowBytes), or one
 window and spark.llm.maxInFlightRows where that is more; one batch may come on top. Prompts exist only for
@@ -13,8 +16,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from concurrent.futures import Future
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Final, cast
 
 from spark_llm.engine.types import EngineRequest, Sampling
 from spark_llm.errors import SparkLLMError, engine_failed, output_invalid
@@ -35,6 +39,7 @@ from spark_llm.worker.zone import zone_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from concurrent.futures import Future
 
     import pyarrow as pa
 
@@ -47,18 +52,17 @@ if TYPE_CHECKING:
     from spark_llm.worker.questions import Batch, Question
 
 # Requests handed to the client together: enough to cost little each, few enough to keep the engine busy while
-# the oldest are waited for.
+# others are waited for.
 MOST_SLICE: Final = 256
-# Answers are kept for a rerun when their slice and their batch are whole (the JVM's batches have as many rows
-# then): a killed driver loses little more than what was not answered.
-MOST_KEPT_SLICE: Final = 32
 
 
-class Slice(NamedTuple):
-    """Questions under way, and the engine's answers to come."""
+@dataclass(slots=True, eq=False)
+class Slice:
+    """Questions under way, and the engine's answers to come; `answers` once they were taken."""
 
     asked: list[Question]
     future: Future[list[EngineAnswer]]
+    answers: list[EngineAnswer] | None = None
 
 
 class Flow:
@@ -99,7 +103,6 @@ class Flow:
         self._most_rows = conf.integer("spark.llm.planner.windowRows")
         self._most_bytes = conf.integer("spark.llm.planner.windowBytes")
         self._most_in_flight = conf.integer("spark.llm.maxInFlightRows")
-        self._most_slice = MOST_KEPT_SLICE if conf.flag("spark.llm.cache.enabled") else MOST_SLICE
         self._priority = GroupPriority(self._most_in_flight, now_us)
         # The first answers, and those that a LIMIT needs, come after one batch; then windows double.
         self._target_rows = 1
@@ -110,6 +113,8 @@ class Flow:
         self._window_rows = self._window_bytes = 0
         self._unsent: deque[Planned] = deque()
         self._under_way: deque[Slice] = deque()
+        self._done: SimpleQueue[Slice] = SimpleQueue()
+        self._early: list[Question] = []
         self._in_flight = self._planned = self._answered = 0
         self._waited_s = 0.0
         self._engine: EngineTraits | None = None
@@ -162,20 +167,30 @@ class Flow:
         self._send()
 
     def wait(self) -> None:
-        """Waits for the oldest slice and sends what there is room for."""
-        self._take(self._under_way.popleft())
+        """Waits until a slice is answered and sends what there is room for."""
+        started = time.monotonic()
+        done = self._done.get()
+        self._waited_s += time.monotonic() - started
+        self._take(done)
         self._send()
 
     def give_back(self) -> Iterator[pa.RecordBatch]:
-        """Yields the rows of the oldest batches, as far as they are done."""
-        while self._under_way and self._under_way[0].future.done():
+        """Yields what is to be kept before its turn, then the oldest batches, as far as they are done."""
+        while not self._done.empty():
             self.wait()
+        done: list[Batch] = []
         while self._held and 0 <= self._held[0].place <= self._answered:
             batch = self._held.popleft()
+            batch.given_back = True
             self._held_rows -= len(batch.slots)
             self._held_bytes -= batch.bytes
+            done.append(batch)
+        early, self._early = [each for each in self._early if not each.batch.given_back], []
+        if early:
+            yield self._writer.write_early(early)
+        for left, batch in zip(range(len(done) - 1, -1, -1), done, strict=True):
             waited_ms, self._waited_s = round(self._waited_s * 1000), 0.0
-            last = not self._held
+            last = not left and not self._held
             profile = self._profile.take(last=last) if self._profile else None
             yield self._writer.write(batch.slots, batch.answers, waited_ms, profile)
 
@@ -190,42 +205,50 @@ class Flow:
             self._gate.close()
 
     def _send(self) -> None:
-        most = min(self._most_slice, max(1, self._most_in_flight // 4))
+        most = min(MOST_SLICE, max(1, self._most_in_flight // 4))
         while self._unsent:
             count = min(most, len(self._unsent))
             if self._in_flight + count > self._most_in_flight:
                 return
             taken = [self._unsent.popleft() for _ in range(count)]
             if self._gate is None:
-                future = self._submit(self._requests(taken))
-            else:
-                taken, future = self._submit_within_budget(taken, self._gate)
-                if not taken:
-                    return  # the oldest slice under way is waited for, then this is asked again
-            self._under_way.append(Slice([each.question for each in taken], future))
-            self._in_flight += len(taken)
-            if self._profile:
-                self._profile.sent(taken)
+                self._submit(taken, self._requests(taken))
+            elif not self._submit_within_budget(taken, self._gate):
+                return  # something under way is waited for, then this is asked again
 
-    def _submit(self, requests: list[EngineRequest]) -> Future[list[EngineAnswer]]:
+    def _submit(
+        self, taken: list[Planned], requests: list[EngineRequest]
+    ) -> list[Future[list[EngineAnswer]]]:
         # The engine is reached for the first question only: a partition without one needs none.
-        return clients.client_for(self._conf, self._environ).submit(requests, self._sampling)
+        client = clients.client_for(self._conf, self._environ)
+        size = self._engine.kept_slice if self._call.kept and self._engine is not None else len(requests)
+        futures = []
+        for at in range(0, len(requests), size):
+            futures.append(client.submit(requests[at : at + size], self._sampling))
+            self._sent(taken[at : at + size], futures[-1])
+        return futures
 
-    def _submit_within_budget(
-        self, taken: list[Planned], gate: BudgetGate
-    ) -> tuple[list[Planned], Future[list[EngineAnswer]]]:
-        """Sends as many as the budget allows at the moment and keeps the others; with what was sent."""
+    def _sent(self, taken: list[Planned], future: Future[list[EngineAnswer]]) -> None:
+        sent = Slice([each.question for each in taken], future)
+        self._under_way.append(sent)
+        self._in_flight += len(taken)
+        if self._profile:
+            self._profile.sent(taken)
+        future.add_done_callback(lambda _: self._done.put(sent))
+
+    def _submit_within_budget(self, taken: list[Planned], gate: BudgetGate) -> bool:
+        """Sends as many as the budget allows at the moment and puts the others back; False: none for now."""
         requests = self._requests(taken) if gate.exceeded is None else []
         lease = gate.lease(requests, self._sampling.max_tokens, wait=not self._under_way)
         if gate.exceeded is not None:
-            return taken, gate.unanswered(len(taken))
+            self._sent(taken, gate.unanswered(len(taken)))
+            return True
         count = 0 if lease is None else lease.requests
         self._unsent.extendleft(reversed(taken[count:]))
         if lease is None:
-            return [], Future()
-        future = self._submit(requests[:count])
-        gate.sent(lease, future)
-        return taken[:count], future
+            return False
+        gate.sent(lease, self._submit(taken[:count], requests[:count]))
+        return True
 
     def _requests(self, taken: list[Planned]) -> list[EngineRequest]:
         system, rank = self._system, self._priority.of
@@ -241,29 +264,32 @@ class Flow:
         return requests
 
     def _take(self, done: Slice) -> None:
-        """Waits for a slice and fills its slots; slices are taken in the order in which they were sent."""
-        asked, future = done
-        started = time.monotonic()
+        """Fills the slots of a slice that is done, in whatever order slices are."""
+        asked = done.asked
         try:
-            answers = future.result()
+            answers = done.future.result()
         except Exception as error:
             clients.forget(self._conf, self._environ)
             if isinstance(error, SparkLLMError):
                 raise
             raise engine_failed(f"{type(error).__name__}: {error}") from error
-        self._waited_s += time.monotonic() - started
         if len(answers) != len(asked):
             raise engine_failed(f"{len(asked)} prompts were sent and {len(answers)} answers came back")
-        if self._profile:
-            self._profile.answered(answers)
         refused = False
         for question, answer in zip(asked, answers, strict=True):
             if answer.condition != EXCEEDED:
                 question.batch.answers[question.row] = answer
             self._fill(question.slot, answer)
             refused = refused or answer.condition is not None
+            if self._call.kept and question.slot.condition is None:
+                self._early.append(question)
         self._in_flight -= len(asked)
-        self._answered += len(asked)
+        done.answers = answers
+        while self._under_way and (oldest := self._under_way[0].answers) is not None:
+            self._under_way.popleft()
+            self._answered += len(oldest)
+            if self._profile:
+                self._profile.answered(oldest)
         if refused:
             self._questions.forget_failed()
 

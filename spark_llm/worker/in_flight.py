@@ -44,9 +44,6 @@ def mode_of(conf: Conf, *, remote: bool) -> Mode:
     chosen: Mode | Literal["auto"] = conf.get("spark.llm.inFlight")
     if chosen != "auto":
         return chosen
-    # Runs in turns end together, and until then none of their rows could be kept for a rerun.
-    if conf.flag("spark.llm.cache.enabled"):
-        return "shared"
     return "interleave" if remote or _has_prefill_threshold(conf) else "shared"
 
 

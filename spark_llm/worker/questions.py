@@ -24,12 +24,16 @@ class Batch:
         slots: outcome per row, shape (rows,).
         answers: what the engine said, by the row that asked.
         bytes: size of its fields.
+        first: number of its first row in the task, from 0.
         place: answers of the task that must be there before it is done; -1 while rows wait for their window.
+        given_back: whether it went to the JVM.
     """
 
-    __slots__ = ("answers", "bytes", "place", "slots")
+    __slots__ = ("answers", "bytes", "first", "given_back", "place", "slots")
 
-    def __init__(self, size_bytes: int) -> None:
+    def __init__(self, first: int, size_bytes: int) -> None:
+        self.first = first
+        self.given_back = False
         self.slots: list[Slot] = []
         self.answers: dict[int, EngineAnswer] = {}
         self.bytes = size_bytes
@@ -71,13 +75,15 @@ class Questions:
         self._call = call
         self._groups = call.layout.any_order
         self._table = PromptTable(conf.integer("spark.llm.dedup.maxAnswers")) if applies(call, conf) else None
+        self._rows_read = 0
 
     def read(self, record_batch: pa.RecordBatch) -> tuple[Batch, list[Question]]:
         """Returns the batch, with a slot per row, and its questions that are new."""
-        batch = Batch(record_batch.nbytes)
+        batch = Batch(self._rows_read, record_batch.nbytes)
+        self._rows_read += record_batch.num_rows
         slots, new = batch.slots, list[Question]()
         fields, table = len(self._call.field_names), self._table
-        for row, (instruction, texts) in enumerate(self._rows(record_batch)):
+        for row, (instruction, texts) in enumerate(self._cells(record_batch)):
             if instruction is None or (fields and texts.count(NULL_FIELD) == fields):
                 slots.append(NOT_ASKED)
                 continue
@@ -93,7 +99,7 @@ class Questions:
         if self._table is not None:
             self._table.forget_failed()
 
-    def _rows(self, record_batch: pa.RecordBatch) -> Iterator[tuple[str | None, tuple[str, ...]]]:
+    def _cells(self, record_batch: pa.RecordBatch) -> Iterator[tuple[str | None, tuple[str, ...]]]:
         count, constant = len(self._call.field_names), self._call.instruction
         columns = [record_batch.column(f"f{place}").to_pylist() for place in range(count)]
         rows = zip(*columns, strict=True) if columns else (() for _ in range(record_batch.num_rows))

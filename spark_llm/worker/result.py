@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from spark_llm.engine.types import EngineAnswer
     from spark_llm.worker.dedup import Slot
+    from spark_llm.worker.questions import Question
 
 
 class ResultWriter:
@@ -46,6 +47,28 @@ class ResultWriter:
                 are right.
             profile: a summary for the run report (see `profile`), put on the first row.
         """
+        return self._batch(
+            slots, answers, [engine_wait_ms, *[0] * (len(slots) - 1)], profile, [-1] * len(slots)
+        )
+
+    def write_early(self, questions: Sequence[Question]) -> pa.RecordBatch:
+        """Returns a row per question that is answered while its batch waits for others; see `result_type`."""
+        return self._batch(
+            [each.slot for each in questions],
+            {row: each.batch.answers[each.row] for row, each in enumerate(questions)},
+            [0] * len(questions),
+            None,
+            [each.batch.first + each.row for each in questions],
+        )
+
+    def _batch(
+        self,
+        slots: Sequence[Slot],
+        answers: Mapping[int, EngineAnswer],
+        wait_ms: list[int],
+        profile: str | None,
+        early: list[int],
+    ) -> pa.RecordBatch:
         rows = len(slots)
         requests, prompt, cached, generated, retries = ([0] * rows for _ in range(5))
         for row, answer in answers.items():
@@ -61,8 +84,8 @@ class ResultWriter:
             condition = message = [None] * rows
         columns = (
             [slot.value for slot in slots], condition, message, requests, prompt, cached, generated,
-            [engine_wait_ms, *[0] * (rows - 1)], retries, [profile, *[None] * (rows - 1)],
-            [slot.prompt_hash for slot in slots],
+            wait_ms, retries, [profile, *[None] * (rows - 1)],
+            [slot.prompt_hash for slot in slots], early,
         )  # fmt: skip
         arrays = [pa.array(column, field.type) for column, field in zip(columns, self._schema, strict=True)]
         return pa.RecordBatch.from_arrays(arrays, schema=self._schema)

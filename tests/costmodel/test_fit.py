@@ -162,7 +162,7 @@ def test_never_diverges(steps: list[tuple[int, int, int, float]], repeats: int) 
     assert min(model.kv_s, model.token_s, model.prefill_token_s or 0.0, model.base_s) >= 0
     assert all(map(np.isfinite, (model.sequence_s, found.r2_train, found.r2_held_out)))
     # An empty step never takes longer than what was seen, by more than a ridge can be off.
-    assert model.base_s <= 2 * slowest + 1e-6
+    assert model.base_s <= 4 * slowest + 1e-6
 
 
 def test_too_few_records_say_nothing() -> None:

@@ -117,7 +117,7 @@ def test_drafts_leave_every_row_its_place_in_the_step(made):
 def test_an_answer_teaches_the_rows_of_its_call_alone(made):
     loop = made()
     done, cut = Request("a", [1], [7, 8, 9, 0]), Request("b", [1], [5, 5, 5])
-    for row in (done, cut):
+    for row in (done, done, done, cut):
         loop.lengths([row], QUIET, forms([row]))
         loop.finished(row, "c", whole=row is done)
     new, other = Request("d", [2]), Request("e", [2])

@@ -75,7 +75,7 @@ def step(rows, prefill_tokens=0, prefill_rows=0, drafts=7, forced=0, chunk=2048)
 
 def test_prompts_that_fill_every_step_leave_no_room_for_drafts():
     # 200 rows of 300 prompt tokens and 8 answer tokens each: 37 prompt tokens follow each answer token.
-    policy = Value(H100_8B, DraftTime(), 7, prior=[0.95], prior_trials=24)
+    policy = Value(H100_8B, DraftTime(), 7, acceptance=Acceptance(7, [0.95], 24))
     rows, none = np.arange(40), np.zeros(40, np.int64)
     for _ in range(60):
         policy.observe(StepResult(rows, none, none, none, 32000, 1540, 1500, 45, 0.03, 0.0))

@@ -122,6 +122,14 @@ def test_users_can_query_the_files(spark, cache):
     assert stored.selectExpr("count_if(created_at > now() - INTERVAL 1 HOUR) n").first().n == 20
 
 
+def test_a_task_whose_answers_are_all_stored_needs_no_worker(spark, conf, cache):
+    sql = "SELECT id, CASE WHEN id < 15 THEN llm('p', id) END a FROM range(0, 20, 1, 2)"
+    first, _ = run(spark, sql)
+    conf("spark.sql.execution.pyspark.python", "/no/such/python")
+    again, cost = run(spark, sql)
+    assert (again, cost.rows, cost.rows_from_cache) == (first, 20, 15)
+
+
 def test_prompts_are_kept_only_where_asked_for(spark, conf, cache):
     conf("spark.llm.logPrompts.enabled", "true")
     spark.sql("SELECT llm(concat('p', id), struct(id AS n, 'x' AS t)) a FROM range(2)").collect()

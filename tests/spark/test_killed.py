@@ -149,7 +149,7 @@ def test_a_killed_executor_loses_and_doubles_no_row():
         "spark.driver.memory": "700m",
     }
     app = start(KILL_EXECUTOR, "local-cluster[2,1,1024]", settings)
-    output, _ = app.communicate(timeout=300)
+    output, _ = app.communicate(timeout=600)
     assert output.strip().endswith("fine")
 
 
@@ -158,7 +158,7 @@ def test_a_killed_executor_loses_and_doubles_no_row():
 )
 def test_killed_python_workers_lose_and_double_no_row():
     app = start(KILL_WORKERS, "local[2,8]", {"spark.llm.engine.kind": "fake"})
-    output, _ = app.communicate(timeout=300)
+    output, _ = app.communicate(timeout=600)
     assert output.strip().endswith("fine")
 
 

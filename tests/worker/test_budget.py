@@ -122,8 +122,9 @@ def test_waits_for_refunds_of_others():
 def test_requests_nobody_knows_about_are_reported_lost(end):
     made = FakeDriver(3)
     gate = BudgetGate(parse_conf({"spark.llm.budget": "1ktok"}), made, TaskId("7", 1))
-    lease, future = gate.lease([EngineRequest("s", "u")], 16, wait=True), Future()
-    gate.sent(lease, future)
+    lease, future, good = gate.lease([EngineRequest("s", "u")] * 2, 16, wait=True), Future(), Future()
+    gate.sent(lease, [good, future])
+    good.set_result([EngineAnswer("x", None, None, 50, 32, 1, "stop")])
     future.cancel() if end == "cancelled" else future.set_exception(OSError("gone"))
     gate.close()
     assert made.of("settle") == [{"query": "7", "lease": 1, "lost": True}]

@@ -58,7 +58,7 @@ def test_runs_take_turns(count, lag):
     [
         ({}, False, "shared", 256),
         ({}, True, "interleave", 64),
-        ({"cache.enabled": "true"}, True, "shared", 64),
+        ({"cache.enabled": "true"}, True, "interleave", 64),
         ({"inFlight": "leader"}, True, "leader", 64),
         ({"inFlight": "shared"}, True, "shared", 64),
         ({"inFlight": "interleave", "maxInFlightRows": "8"}, False, "interleave", 8),

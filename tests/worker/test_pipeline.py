@@ -170,6 +170,37 @@ def test_a_finished_batch_is_given_back_before_more_is_read(engine):
     assert read == [0]
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_answers_that_wait_for_others_come_early_where_they_are_kept(monkeypatch, kept):
+    opened = threading.Event()
+
+    class FirstIsSlow(StubEngine):
+        def _answer(self, future, requests):
+            if "slow" in requests[0].user:
+                threading.Thread(
+                    target=lambda: (opened.wait(10), super(FirstIsSlow, self)._answer(future, requests)),
+                    daemon=True,
+                ).start()
+            else:
+                super()._answer(future, requests)
+
+    refused = EngineAnswer(None, "LLM_REQUEST_REJECTED", "no", 0, 0, 0, None)
+    stub = FirstIsSlow(lambda user: refused if "bad" in user else user[-6:])
+    monkeypatch.setattr(clients, "client_for", lambda *_: stub)
+    batches = [batch(["slow"]), batch(["a"], [None], ["b"]), batch(["a"], ["bad"], ["c"])]
+    conf = {"spark.llm.reorderRows.enabled": "false"}
+    results = load_command(spec(names=["x"], conf=conf, kept=kept))[0](iter(batches))
+    if kept:
+        early = [row for _ in range(2) for row in next(results).to_pylist()]
+        assert [(row["early"], row["value"], row["requests"]) for row in early] == [
+            (1, ': "a"}', 1), (3, ': "b"}', 1), (6, ': "c"}', 1),
+        ]  # fmt: skip
+    opened.set()
+    rows = [row for result in results for row in result.to_pylist()]
+    assert [row["early"] for row in rows] == [-1] * 7
+    assert [row["requests"] for row in rows] == [1, 1, 0, 1, 0, 1, 1]
+
+
 def test_windows_double_from_one_batch_on(engine, monkeypatch):
     engine(lambda user: "x")
     windows = []
@@ -254,8 +285,8 @@ def test_a_lost_answer_is_an_engine_failure(monkeypatch, engine):
 
 
 def test_another_release_of_the_jar_is_told():
-    with pytest.raises(SparkLLMError, match="the jar speaks version 4"):
-        load_command('{"version": 4}')
+    with pytest.raises(SparkLLMError, match="the jar speaks version 5"):
+        load_command('{"version": 5}')
 
 
 def test_a_wrong_setting_is_told():

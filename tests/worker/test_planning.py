@@ -30,7 +30,7 @@ def solver_for_any_window():
 
 
 def questions_of(rows, instruction="q"):
-    nowhere = Batch(0)
+    nowhere = Batch(0, 0)
     return [
         Question(None, nowhere, at, instruction, tuple(map(field_text, row))) for at, row in enumerate(rows)
     ]
@@ -251,9 +251,12 @@ def test_a_sorted_partition_that_is_cut_keeps_its_order():
 @pytest.mark.parametrize(
     ("conf", "traits"),
     [
-        ({"engine.kind": "fake"}, ("shared", 256, 32)),
-        ({"engine.kind": "openai", "engine.endpoint": "http://h/v1", "model": "m"}, ("interleave", 64, 16)),
-        ({"engine.kind": "vllm", "model": "m", "engine.blockSize": "64"}, ("shared", 256, 64)),
+        ({"engine.kind": "fake"}, ("shared", 256, 32, 8)),
+        (
+            {"engine.kind": "openai", "engine.endpoint": "http://h/v1", "model": "m"},
+            ("interleave", 64, 16, 1),
+        ),
+        ({"engine.kind": "vllm", "model": "m", "engine.blockSize": "64"}, ("shared", 256, 64, 8)),
     ],
 )
 def test_what_is_known_about_the_engine(conf, traits):

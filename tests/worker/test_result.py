@@ -75,6 +75,7 @@ def test_columns_are_those_of_the_contract():
         "retries": pa.int32(),
         "profile": pa.string(),
         "prompt_hash": pa.string(),
+        "early": pa.int64(),
     }
     assert dict(zip(result.schema.names, result.schema.types, strict=True)) == expected
     assert row_type.names == list(expected)
