@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _DECODE, _PREFILL, _SEQUENCES = 1, 2, 3
 _FEATURES = 5
 _FEWEST = 8
+# Less is no step of any engine.
+_SHORTEST_S = 1e-9
 # How many records the prior's difference of prompt tokens and others weighs.
 _DIFFERENCE_RECORDS = 1.0
 # A normal law has one record in two million beyond it.
@@ -75,7 +77,7 @@ class StepFit:
         self, kv_tokens: float, tokens: float, sequences: float, seconds: float, prefill_tokens: float = 0.0
     ) -> None:
         """Records a step, in the terms of `StepTime.predict`; one that computed nothing tells nothing."""
-        if not (tokens > 0 and 0 < seconds < float("inf")):
+        if not (tokens > 0 and _SHORTEST_S < seconds < float("inf")):
             return
         if self._skip:
             self._skip -= 1
@@ -97,23 +99,28 @@ class StepFit:
         order = np.roll(self._ring, -(self._seen % len(self._ring)), axis=0)[-self.records :]
         features, seconds = order[:, :_FEATURES], order[:, _FEATURES]
         prior = self._prior * _speed(features, seconds, self._prior)
-        predicted = _times(features, self._solve(features, seconds, prior))
+        typical_s = np.median(seconds)
+        predicted = np.maximum(_times(features, self._solve(features, seconds, prior)), 1e-3 * typical_s)
         late = seconds - predicted
         late -= np.median(late)
         # A spread of its own is no sign of a hiccup where most steps are alike: the few that differ, and tell
         # most, would be left out.
         spread = _MAD_TO_SIGMA * np.median(np.abs(late))
         kept = late <= np.maximum(_OUTLIER_SIGMAS * spread, _OUTLIER_SHARE * predicted)
-        features, seconds = features[kept], seconds[kept]
+        features, seconds, weights = features[kept], seconds[kept], typical_s / predicted[kept][:, None]
         held = np.arange(len(seconds)) % 5 == 4
-        train = self._solve(features[~held], seconds[~held], prior)
+        train = self._weighed(features[~held], seconds[~held], prior, weights[~held])
         return Fit(
-            step_time=_step_time(self._solve(features, seconds, prior)),
+            step_time=_step_time(self._weighed(features, seconds, prior, weights)),
             records=int(kept.sum()),
             outliers=int((~kept).sum()),
             r2_train=r2(seconds[~held], _times(features[~held], train)),
             r2_held_out=r2(seconds[held], _times(features[held], train)),
         )
+
+    def _weighed(self, features: Floats, seconds: Floats, prior: Floats, weights: Floats) -> Floats:
+        """The solution for errors as a share of a step, so that long steps do not drown the others."""
+        return self._solve(features * weights, seconds * weights[:, 0], prior)
 
     def _solve(self, features: Floats, seconds: Floats, prior: Floats) -> Floats:
         """Ridge towards the prior; whatever must not be negative and would be is fixed at 0, worst first."""
