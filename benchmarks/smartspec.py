@@ -77,7 +77,7 @@ class Cell:
 
     def simulation(self, tokens: int, seed: int) -> Simulation:
         """An engine that has not begun."""
-        rows = max(4 * self.batch, min(tokens, 3_000 * self.batch) // self.answer_tokens)
+        rows = max(3 * self.batch, min(tokens, 2_000 * self.batch) // self.answer_tokens)
         workload = grouped(
             rows,
             seed,
@@ -165,25 +165,28 @@ def cells(quick: bool) -> Iterator[Cell]:
         for mean in acceptances:
             for answer in answers:
                 yield Cell("stationary", batch, str(mean), answer, stationary(mean))
+    drifts = list(DRIFTS.items())[: 1 if quick else None]
     for batch in batches:
-        for name, alphas in list(DRIFTS.items())[: 1 if quick else None]:
+        for name, alphas in drifts:
             yield Cell("drifting", batch, name, 120, alphas, prefix_tokens=1008, own_tokens=8)
-            for answer in answers[1:]:
-                yield Cell("drifting, prompts", batch, name, answer, alphas)
         for period in (20,) if quick else (20, 50):
             name = f"0.8 / 0.3 every {period} steps"
             yield Cell("adversarial", batch, name, 120, adversarial(period))
-    dear = replace(H100_8B, prefill_token_s=30e-6)
-    for batch in batches:
-        for mean in (0.9,) if quick else (0.5, 0.9):
-            for answer in answers:
-                yield Cell("dear prompts", batch, str(mean), answer, stationary(mean), dear)
     for mean in PUBLISHED:
         for draft, batch in ((NGRAM, PUBLISHED_BATCH), (EAGLE, PUBLISHED_BATCH), (NGRAM, 256)):
             kind = f"published, {'draft model' if draft is EAGLE else 'n-gram'}"
             if batch > PUBLISHED_BATCH and quick:
                 continue
             yield Cell(kind, batch, str(mean), 200, constant(mean), H100_8B, draft, 1008, 8)
+    for batch in batches:
+        for name, alphas in drifts:
+            for answer in answers[1:]:
+                yield Cell("drifting, prompts", batch, name, answer, alphas)
+    dear = replace(H100_8B, prefill_token_s=30e-6)
+    for batch in batches:
+        for mean in (0.9,) if quick else (0.5, 0.9):
+            for answer in answers:
+                yield Cell("dear prompts", batch, str(mean), answer, stationary(mean), dear)
 
 
 def measure(cell: Cell, names: tuple[str, ...], tokens: int, seed: int) -> dict[str, Any]:
@@ -340,9 +343,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--json", type=Path, help="file for the results")
     parser.add_argument("--quick", action="store_true", help="a few small cells, for the tests")
-    parser.add_argument("--tokens", type=int, help="answer tokens of a cell, at least four batches of rows")
+    parser.add_argument("--tokens", type=int, help="answer tokens of a cell, at least three batches of rows")
     options = parser.parse_args()
-    tokens = options.tokens or (600 if options.quick else 8_000)
+    tokens = options.tokens or (600 if options.quick else 6_000)
     rows = decisions(options.quick) + adaptation(options.quick)
     for cell in cells(options.quick):
         names = POLICIES if cell.kind == "stationary" else FEWER if cell.kind == "dear prompts" else MOST
