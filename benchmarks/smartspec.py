@@ -77,7 +77,7 @@ class Cell:
 
     def simulation(self, tokens: int, seed: int) -> Simulation:
         """An engine that has not begun."""
-        rows = max(3 * self.batch, min(tokens, 2_000 * self.batch) // self.answer_tokens)
+        rows = max(4 * self.batch, min(tokens, 3_000 * self.batch) // self.answer_tokens)
         workload = grouped(
             rows,
             seed,
@@ -343,9 +343,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--json", type=Path, help="file for the results")
     parser.add_argument("--quick", action="store_true", help="a few small cells, for the tests")
-    parser.add_argument("--tokens", type=int, help="answer tokens of a cell, at least three batches of rows")
+    parser.add_argument("--tokens", type=int, help="answer tokens of a cell, at least four batches of rows")
     options = parser.parse_args()
-    tokens = options.tokens or (600 if options.quick else 6_000)
+    tokens = options.tokens or (600 if options.quick else 8_000)
     rows = decisions(options.quick) + adaptation(options.quick)
     for cell in cells(options.quick):
         names = POLICIES if cell.kind == "stationary" else FEWER if cell.kind == "dear prompts" else MOST

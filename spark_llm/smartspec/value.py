@@ -104,7 +104,6 @@ class Value:
         self._probing = False
         self._quiet_steps = self._waited_steps = 0
         self._peak_rows = 0.0
-        self._least = 1.0
         self._token_value_s = 0.0
 
     def draft_lengths(self, step: Step) -> Ints:
@@ -116,7 +115,6 @@ class Value:
         sequences = rows + (-(-step.prefill_rows * prefill // step.prefill_tokens) if prefill else 0)
         plain_s = max(self._time.predict(step.kv_tokens, rows + prefill, sequences, prefill), _NO_TIME_S)
         chosen = self._choose(step)
-        self._least = chosen.least
         step_s, won_s = plain_s, 0.0
         if chosen.drafts:
             displaced = max(chosen.drafts - (step.chunk_tokens - rows - prefill), 0)
@@ -149,7 +147,8 @@ class Value:
         if not len(result.slots):
             return
         drafted, accepted = int(result.drafted.sum()), int(result.accepted.sum())
-        if self._probing and drafted and accepted >= self._least * drafted:
+        took_s = result.draft_s + self._time.token_s * drafted
+        if self._probing and drafted and self._token_value_s * accepted >= took_s:
             # Pays for itself: no need to wait with the next.
             self._quiet_steps = self._waited_steps
         self.watch.observe(

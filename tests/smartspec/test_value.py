@@ -121,3 +121,10 @@ def test_a_warm_start_needs_no_learning():
 def test_a_step_time_of_nothing_is_no_error():
     policy = Value(StepTime(0.0, 0.0, -1.0, 0.0), NGRAM, 7)
     assert (policy.draft_lengths(step(3)) <= 7).all()
+
+
+def test_probes_that_do_not_pay_for_drafting_are_not_followed_up():
+    # At 0.3 a draft token is worth more than verifying it takes, but not the half step that drafting takes.
+    dear = DraftTime(share=0.5)
+    lengths = steady.run(Value(H100_8B, dear, 7), 64, 0.3, 300, draft=dear)
+    assert (lengths[100:].max(axis=1) > 0).mean() <= 1 / PROBE_EVERY
