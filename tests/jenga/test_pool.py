@@ -1,11 +1,10 @@
 import random
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pool_model import Model
 
-from spark_llm.jenga.pool import CACHED, EMPTY, USED, LcmPool, OutOfPagesError
+from spark_llm.jenga.pool import CACHED, USED, LcmPool, OutOfPagesError
 
 OPERATIONS = 400
 
