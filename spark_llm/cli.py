@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from spark_llm.analyze.command import add_arguments
 from spark_llm.cache.command import add_arguments as add_cache_arguments
+from spark_llm.jenga.command import add_arguments as add_memory_arguments
 from spark_llm.report.command import add_arguments as add_report_arguments
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _report(chosen)
     if chosen.verb == "cache":
         return _cache(chosen)
+    if chosen.verb == "memory":
+        return _memory(chosen)
     return _jar() if chosen.verb == "jar" else _doctor(chosen.conf, start_engine=chosen.engine)
 
 
@@ -36,7 +39,8 @@ def parser() -> argparse.ArgumentParser:
     """The command line; its help is the reference."""
     top = argparse.ArgumentParser(
         prog="spark-llm",
-        description="LLM calls in Spark SQL: checks, jar, demo, prefix analyser, run report, response cache.",
+        description="LLM calls in Spark SQL: checks, jar, demo, prefix analyser, run report, response cache, "
+        "memory of a model.",
     )
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
     doctor = verbs.add_parser(
@@ -87,6 +91,14 @@ def parser() -> argparse.ArgumentParser:
             description="Looks at the response cache in a folder, trims it and compacts it.",
         )
     )
+    add_memory_arguments(
+        verbs.add_parser(
+            "memory",
+            help="show what a request takes of a model's KV memory, and how many fit, without the model",
+            description="Shows what a request takes of a model's KV memory and how many fit: with every layer "
+            "keeping every token, in vLLM's own layout, and in Jenga's. Needs only the model's config.json.",
+        )
+    )
     verbs.add_parser(
         "demo", help="run the demo: example data, a small model on this machine, queries and what they cost"
     )
@@ -125,6 +137,12 @@ def _report(options: argparse.Namespace) -> int:
 
 def _cache(options: argparse.Namespace) -> int:
     from spark_llm.cache.command import run
+
+    return run(options)
+
+
+def _memory(options: argparse.Namespace) -> int:
+    from spark_llm.jenga.command import run
 
     return run(options)
 

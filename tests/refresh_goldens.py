@@ -91,7 +91,7 @@ def command_line_help() -> str:
     actions = next(action for action in cache._actions if isinstance(action, argparse._SubParsersAction))
     pages = (
         top,
-        *(verbs.choices[verb] for verb in ("doctor", "jar", "analyze", "report")),
+        *(verbs.choices[verb] for verb in ("doctor", "jar", "analyze", "report", "memory")),
         cache,
         *actions.choices.values(),
     )

@@ -65,7 +65,12 @@ class Waste:
 
 
 def waste(
-    specs: Sequence[KVSpec], lengths: Sequence[Length], policy: str, *, block_tokens: int = BLOCK_TOKENS
+    specs: Sequence[KVSpec],
+    lengths: Sequence[Length],
+    policy: str,
+    *,
+    block_tokens: int = BLOCK_TOKENS,
+    memory_bytes: int | None = None,
 ) -> Waste:
     """Returns what requests of these lengths take at their peak, when their last token is computed.
 
@@ -74,6 +79,7 @@ def waste(
         lengths: a histogram.
         policy: one of `POLICIES`.
         block_tokens: tokens per block before a layout changes them.
+        memory_bytes: as in `plan_pages`.
 
     Raises:
         ValueError: an unknown policy, or no requests.
@@ -84,7 +90,7 @@ def waste(
     taken = _LAYOUTS.get(policy)
     if taken is None:
         raise ValueError(f"policy {policy}: expected one of {', '.join(POLICIES)}")
-    of = taken(specs, block_tokens)
+    of = taken(specs, block_tokens, memory_bytes)
     needed = sum(
         at.requests * sum(spec.needed_bytes(at.text_tokens, at.image_tokens) for spec in specs)
         for at in lengths
@@ -92,7 +98,9 @@ def waste(
     return Waste(policy, needed / requests, sum(at.requests * of(at) for at in lengths) / requests)
 
 
-def _all_full(specs: Sequence[KVSpec], block_tokens: int) -> Callable[[Length], float]:
+def _all_full(
+    specs: Sequence[KVSpec], block_tokens: int, _memory_bytes: int | None
+) -> Callable[[Length], float]:
     def of(length: Length) -> float:
         tokens = _up(length.text_tokens + length.image_tokens, block_tokens) * block_tokens
         return sum(
@@ -103,7 +111,9 @@ def _all_full(specs: Sequence[KVSpec], block_tokens: int) -> Callable[[Length], 
     return of
 
 
-def _grouped(specs: Sequence[KVSpec], block_tokens: int) -> Callable[[Length], float]:
+def _grouped(
+    specs: Sequence[KVSpec], block_tokens: int, _memory_bytes: int | None
+) -> Callable[[Length], float]:
     layout = grouped_layout(specs, block_tokens)
 
     def of(length: Length) -> float:
@@ -116,8 +126,8 @@ def _grouped(specs: Sequence[KVSpec], block_tokens: int) -> Callable[[Length], f
     return of
 
 
-def _jenga(specs: Sequence[KVSpec], block_tokens: int) -> Callable[[Length], float]:
-    plan = plan_pages(specs, block_tokens=block_tokens)
+def _jenga(specs: Sequence[KVSpec], block_tokens: int, memory_bytes: int | None) -> Callable[[Length], float]:
+    plan = plan_pages(specs, block_tokens=block_tokens, memory_bytes=memory_bytes)
 
     def of(length: Length) -> float:
         return sum(
