@@ -5,9 +5,9 @@
     row 2  instruction │ film A, its text │ review 3                           │ 3      │ 0   film A is done
     row 3  instruction │ film B …                                              │ 2
 
-A junction is a whole number of units (the tokens a block hash covers) from the front of a prompt, at which two
-rows part or one of them ends. A cache that keeps recurrent or windowed state exactly there serves every row as
-well as one that keeps state everywhere, and uses 0 means it can be dropped at once.
+A junction is a whole number of units (the tokens a block hash covers) from the front of a prompt, at which
+two rows part or one of them ends. A cache that keeps recurrent or windowed state exactly there serves every row
+as well as one that keeps it everywhere, and uses 0 means it can be dropped at once.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class JunctionPlan:
         return [Junction(*entry) for entry in zip(*(column.tolist() for column in columns), strict=True)]
 
     def leaders(self) -> NDArray[np.bool_]:
-        """Whether each request is the first at one of its junctions: to be sent before those that share it."""
+        """Whether each request is the first at one of its junctions, to be sent before those that share it."""
         _, first = np.unique(self.nodes, return_index=True)
         found = np.zeros(len(self.offsets) - 1, np.bool_)
         found[np.searchsorted(self.offsets, first, side="right") - 1] = True

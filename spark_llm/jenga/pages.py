@@ -119,7 +119,7 @@ def _plan(specs: tuple[KVSpec, ...], block_tokens: int, max_ratio: int, max_padd
 
 
 def _padded(small: tuple[int, ...], max_padding: float) -> int:
-    """The padding of a type is below one of its small pages, so some multiple up to 1 / max_padding will do."""
+    """Padding is below one small page, so some multiple of the largest up to 1 / max_padding will do."""
     large = max(small)
     while any(large % size > max_padding * large for size in small):
         large += max(small)

@@ -35,6 +35,9 @@ USED: Final = 2
 _LOWEST: Final[Key] = (float("-inf"), float("-inf"))
 _HEAP_SLACK: Final = 64
 
+_Entry = tuple[float, float, int, int]
+"""Of a heap: the key, a number that is never used again, and the page; stale unless the page has the number."""
+
 
 class OutOfPagesError(Exception):
     """No small page of the type is empty, and none can be emptied."""
@@ -44,18 +47,9 @@ class _Pages:
     """The small pages of one type."""
 
     __slots__ = (
-        "cached",
-        "heap",
-        "holed",
-        "holes",
-        "keys",
-        "loose",
-        "ratio",
-        "slots",
-        "spare",
-        "state",
+        "cached", "heap", "holed", "holes", "keys", "loose", "ratio", "slots", "spare", "stamps", "state",
         "used",
-    )
+    )  # fmt: skip
 
     def __init__(self, large_pages: int, ratio: int) -> None:
         self.ratio = ratio
@@ -65,7 +59,8 @@ class _Pages:
         self.holed = Bag()  # large pages with holes
         self.loose = Bag()  # those of them whose owner has gone
         self.holes: dict[Hashable, Bag] = {}  # the others, by owner
-        self.heap: list[tuple[Key, int]] = []  # cached small pages, and stale entries
+        self.stamps = [0] * (large_pages * ratio)  # of cached pages, else 0
+        self.heap: list[_Entry] = []  # cached small pages, and stale entries
         self.used = self.cached = 0
         self.spare = 0  # small pages that are not used, in large pages of which some are
 
@@ -103,10 +98,11 @@ class LcmPool:
         self._owner: list[Hashable] = [None] * large_pages
         self._used = [0] * large_pages
         self._cached = [0] * large_pages
-        self._key: list[Key] = [_LOWEST] * large_pages
+        self._stamps = [0] * large_pages  # of evictable pages, else 0
+        self._stamp = 0
         self._owners: set[Hashable] = set()
         self._free = list(range(large_pages - 1, reserved - 1, -1))
-        self._heap: list[tuple[Key, int]] = []  # evictable large pages, and stale entries
+        self._heap: list[_Entry] = []  # evictable large pages, and stale entries
         self._evictable = 0
 
     @property
@@ -133,8 +129,8 @@ class LcmPool:
     def quotas(self, needs: Sequence[int], hits: Iterable[tuple[int, int]] = ()) -> tuple[int, ...] | None:
         """Large pages that each type may take so that all needs are met, or None when they cannot be.
 
-        As many as the needs would fill if there are enough, so that owners stay apart; else as few as the holes
-        in other large pages allow.
+        As many as the needs would fill if there are enough, so that owners stay apart; else as few as the
+        holes in other large pages allow.
 
         Args:
             needs: new small pages, by type.
@@ -198,6 +194,10 @@ class LcmPool:
     def allocate(self, kind: int, owner: Hashable = None) -> int:
         """One small page, used from now on, by the five steps.
 
+        Args:
+            kind: its type.
+            owner: with whom a new large page is associated; None takes holes that nobody else will.
+
         Raises:
             OutOfPagesError: there is none.
         """
@@ -216,6 +216,7 @@ class LcmPool:
         self._expect(t, page, CACHED)
         t.state[page] = USED
         t.keys[page] = _LOWEST
+        t.stamps[page] = 0
         t.cached -= 1
         large = page // t.ratio
         if not self._used[large]:
@@ -247,10 +248,9 @@ class LcmPool:
             t.keys[page] = key
             t.cached += 1
             self._cached[large] += 1
-            heappush(t.heap, (key, page))
-            if len(t.heap) > 2 * t.cached + _HEAP_SLACK:
-                t.heap = [entry for entry in set(t.heap) if _is_cached(t, *entry)]
-                heapify(t.heap)
+            self._stamp += 1
+            t.stamps[page] = self._stamp
+            _push(t.heap, key, self._stamp, page, t.stamps, t.cached)
         if self._used[large]:
             t.spare += 1
         else:
@@ -285,14 +285,15 @@ class LcmPool:
     # ------------------------------------------------------------------------------- steps 1 to 5
 
     def _own_hole(self, kind: int, owner: Hashable) -> int:
-        bag = self._types[kind].holes.get(owner)
+        t = self._types[kind]
+        bag = t.loose if owner is None else t.holes.get(owner)
         return bag.any() if bag else -1
 
     def _take_large(self, kind: int, owner: Hashable) -> int:
         if not self._free:
             while True:
-                key, large = heappop(self._heap)
-                if self._is_evictable(key, large):
+                _, _, stamp, large = heappop(self._heap)
+                if self._stamps[large] == stamp:
                     break
             self._empty_large(large)
         large = self._free.pop()
@@ -300,8 +301,8 @@ class LcmPool:
         self._kind[large], self._owner[large] = kind, owner
         if owner is not None:
             self._owners.add(owner)
-        for page in range((large + 1) * t.ratio - 1, large * t.ratio - 1, -1):
-            self._add_hole(t, large, page)
+        t.slots[large] = list(range((large + 1) * t.ratio - 1, large * t.ratio - 1, -1))
+        self._first_hole(t, large)
         return large
 
     def _use_hole(self, kind: int, large: int) -> int:
@@ -321,8 +322,8 @@ class LcmPool:
         if t.holed:
             return self._use_hole(kind, t.loose.any() if t.loose else t.holed.any())
         while t.heap:
-            key, page = heappop(t.heap)
-            if _is_cached(t, key, page):
+            _, _, stamp, page = heappop(t.heap)
+            if t.stamps[page] == stamp:
                 self._evict(kind, page)
                 large = page // t.ratio
                 if not self._used[large]:
@@ -342,20 +343,32 @@ class LcmPool:
 
     def _pin(self, t: _Pages, large: int) -> None:
         """Counts one more used page of a large page."""
-        t.spare += -1 if self._used[large] else t.ratio - 1
-        self._used[large] += 1
         t.used += 1
+        self._used[large] += 1
+        if self._used[large] > 1:
+            t.spare -= 1
+        else:
+            t.spare += t.ratio - 1
+            self._stamps[large] = 0
 
     def _add_hole(self, t: _Pages, large: int, page: int) -> None:
-        slots = t.slots.setdefault(large, [])
-        slots.append(page)
-        if len(slots) == 1:
-            t.holed.add(large)
-            owner = self._owner[large]
-            if owner in self._owners:
-                t.holes.setdefault(owner, Bag()).add(large)
-            else:
-                t.loose.add(large)
+        slots = t.slots.get(large)
+        if slots is None:
+            t.slots[large] = [page]
+            self._first_hole(t, large)
+        else:
+            slots.append(page)
+
+    def _first_hole(self, t: _Pages, large: int) -> None:
+        t.holed.add(large)
+        owner = self._owner[large]
+        if owner in self._owners:
+            bag = t.holes.get(owner)
+            if bag is None:
+                bag = t.holes[owner] = Bag()
+            bag.add(large)
+        else:
+            t.loose.add(large)
 
     def _no_holes(self, t: _Pages, large: int) -> None:
         del t.slots[large]
@@ -373,15 +386,13 @@ class LcmPool:
         """A large page without used pages: back to the empty ones, or among the evictable ones."""
         if not self._cached[large]:
             self._no_holes(t, large)
-            self._kind[large], self._owner[large] = -1, None
+            self._kind[large], self._owner[large], self._stamps[large] = -1, None, 0
             self._free.append(large)
             return
         key = max(t.keys[large * t.ratio : (large + 1) * t.ratio])
-        self._key[large] = key
-        heappush(self._heap, (key, large))
-        if len(self._heap) > 2 * self._evictable + _HEAP_SLACK:
-            self._heap = [entry for entry in set(self._heap) if self._is_evictable(*entry)]
-            heapify(self._heap)
+        self._stamp += 1
+        self._stamps[large] = self._stamp
+        _push(self._heap, key, self._stamp, large, self._stamps, self._evictable)
 
     def _empty_large(self, large: int) -> None:
         kind = self._kind[large]
@@ -401,17 +412,14 @@ class LcmPool:
     def _forget(self, t: _Pages, page: int) -> None:
         t.state[page] = EMPTY
         t.keys[page] = _LOWEST
+        t.stamps[page] = 0
         t.cached -= 1
         self._cached[page // t.ratio] -= 1
 
-    def _is_evictable(self, key: Key, large: int) -> bool:
-        return bool(
-            self._kind[large] >= 0
-            and not self._used[large]
-            and self._cached[large]
-            and self._key[large] == key
-        )
 
-
-def _is_cached(t: _Pages, key: Key, page: int) -> bool:
-    return t.state[page] == CACHED and t.keys[page] == key
+def _push(heap: list[_Entry], key: Key, stamp: int, page: int, stamps: list[int], live: int) -> None:
+    """Adds an entry; drops the stale ones once they outnumber the others, which takes as long as adding them."""
+    heappush(heap, (*key, stamp, page))
+    if len(heap) > 2 * live + _HEAP_SLACK:
+        heap[:] = [entry for entry in heap if stamps[entry[3]] == entry[2]]
+        heapify(heap)

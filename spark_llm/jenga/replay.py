@@ -1,10 +1,9 @@
-"""How many prompt tokens hit when ordered prompts are replayed, under three rules for recurrent state and two
-for eviction.
+"""How many prompt tokens hit when ordered prompts are replayed, by the rule that keeps or evicts state.
 
     planned    state is stored at every junction by the first row, dropped after its last use
-    learned    vLLM, SGLang: row 1 misses, row 2 finds that attention matches further than any state and stores
-               one there, row 3 hits; offsets are floored to a grid (vLLM: the block that the page size forces,
-               SGLang: 64 tokens). The end of every prompt keeps a state too.
+    learned    vLLM, SGLang: row 1 misses, row 2 finds that attention matches further than any state and
+               stores one there, row 3 hits; offsets are floored to a grid (vLLM: the block that the page
+               size forces, SGLang: 64 tokens). The end of every prompt keeps a state too.
     lru, belady    plain attention with little memory: the oldest block goes, or the one used again last
 
 A row that is in flight has stored nothing yet: with ``in_flight`` rows at a time, the row p can use what rows

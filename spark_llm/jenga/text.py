@@ -122,15 +122,16 @@ def _verdicts(report: MemoryReport) -> list[str]:
     )
     padding = f", {theirs.padding_layers} of them padding" if theirs.padding_layers else ""
     layers = sum(theirs.groups) * theirs.group_layers
-    lines = [
+    pages = plan.large_pages(report.memory_bytes)
+    lines = (
         f"{GROUPED}  {sum(theirs.groups)} groups of {theirs.group_layers} layers ({layers}{padding}), "
-        f"blocks of {max(theirs.block_tokens):,} tokens: prefixes hit in steps of as many",
-        f"{JENGA}    large pages of {size(plan.large_bytes)} ({small}), "
-        f"{plan.large_pages(report.memory_bytes):,} fit; prefixes hit in steps of {report.block_tokens} tokens",
-    ]
+        f"blocks of {max(theirs.block_tokens):,} tokens: prefixes hit in steps of as many\n"
+        f"{JENGA}    {pages:,} large pages of {size(plan.large_bytes)} ({small}); "
+        f"prefixes hit in steps of {report.block_tokens} tokens"
+    )
     choices = [
         f"auto     {name}: {choice.allocator}, {choice.reason}"
         for name, lengths in report.cases
         for choice in (report.choice(lengths),)
     ]
-    return ["\n".join(lines), "\n".join(choices)]
+    return [lines, "\n".join(choices)]
