@@ -2,8 +2,9 @@
 
     unusable      requests come and go in a full pool; then single blocks (one small page of every type) are taken
                   until one is refused. What is then free could not be used: holes, padding, the reserved page.
-    throughput    the workloads of arXiv 2503.18292 (its published commands: models, prompts, answers, limits) in a
-                  discrete-event engine, four layouts. Lengths are lognormal around assumed means, seed 55555.
+    throughput    workloads of arXiv 2503.18292, as its published commands have them (models, prompts, answers,
+                  caps), in a discrete-event engine, four layouts. Lengths are lognormal around assumed means;
+                  PyramidKV and what the paper could not run on an L4 are left out.
     hits          the planner's default order over real tables, replayed under the rules of `replay`
     operations    processor microseconds per page taken or freed, at 10^3 and 10^5 small pages
 
@@ -32,8 +33,9 @@ from solver import table_files
 
 from spark_llm.analyze.blocks import prompt_blocks
 from spark_llm.analyze.cache import reused_tokens
-from spark_llm.costmodel.presets import H100_8B, H100X4_70B
+from spark_llm.costmodel.presets import H100_8B
 from spark_llm.costmodel.step_time import StepTime
+from spark_llm.jenga.choose import choose
 from spark_llm.jenga.grouped import grouped_layout
 from spark_llm.jenga.hf_config import from_config
 from spark_llm.jenga.junctions import plan_junctions, prefixes_of
@@ -43,6 +45,7 @@ from spark_llm.jenga.pool import LcmPool, OutOfPagesError
 from spark_llm.jenga.replay import replay_belady, replay_learned, replay_planned
 from spark_llm.jenga.simulate import Engine, Request
 from spark_llm.jenga.specs import KVSpec, LayerType
+from spark_llm.jenga.waste import GROUPED, Length
 
 SEED: Final = 55555
 BLOCK_TOKENS: Final = 16
@@ -53,54 +56,106 @@ MAX_PAGE_US: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
+class Card:
+    """Accelerators: how much slower than the one the step times were fitted on, and usable memory of each."""
+
+    name: str
+    compute: float
+    bandwidth: float
+    memory_bytes: float
+
+
+# Dense 16-bit: 989 and 121 Tflop/s; 3.35 and 0.3 TB/s. Memory: 90 % of 80 and 24 GB, less 2 and 1 GB at work.
+H100: Final = Card("H100", 1.0, 1.0, 70e9)
+L4: Final = Card("L4", 989 / 121, 3.35 / 0.3, 20.6e9)
+
+
+@dataclass(frozen=True, slots=True)
 class Workload:
-    """A model with requests; means and caps in tokens, memory for keys, values and states in bytes."""
+    """A model with requests.
+
+    Attributes:
+        model: name of its config.
+        requests: how many.
+        prompt: mean tokens of the text.
+        cap: longest text.
+        answer: tokens to generate.
+        active: billions of parameters that compute a token.
+        weights_bytes: of all parameters.
+        cards: how many, of `card`; the model is spread evenly.
+        image: mean image tokens.
+        image_cost: share of a text token's computation that an image token takes.
+    """
 
     model: str
     requests: int
     prompt: int
     cap: int
     answer: int
-    memory_bytes: float
-    step_time: StepTime = H100_8B
+    active: float
+    weights_bytes: float
+    card: Card = H100
+    cards: int = 1
     image: int = 0
-    spread: float = 0.5
+    image_cost: float = 0.0
     max_running: int = 256
 
+    @property
+    def memory_bytes(self) -> int:
+        """For keys, values and states, over all cards."""
+        return int(self.cards * self.card.memory_bytes - self.weights_bytes)
+
+    @property
+    def step_time(self) -> StepTime:
+        """The published fit of an 8B model on one H100, scaled by what each term moves or computes."""
+        read = sum(spec.layers * spec.token_bytes for spec in specs_of(self.model))
+        memory, compute = self.card.bandwidth / self.cards, self.card.compute / self.cards
+        return StepTime(
+            kv_s=H100_8B.kv_s * memory * read / READ_BYTES_8B,
+            token_s=H100_8B.token_s * compute * self.active / 8,
+            sequence_s=H100_8B.sequence_s,
+            base_s=H100_8B.base_s * memory * self.weights_bytes / 16e9,
+        )
+
     def draw(self) -> list[Request]:
+        """Returns the requests: lengths around their means, lognormal."""
         rng = np.random.default_rng(SEED)
-        prompts = rng.lognormal(np.log(self.prompt) - self.spread**2 / 2, self.spread, self.requests)
-        images = rng.lognormal(np.log(max(self.image, 1)) - 0.02, 0.2, self.requests) if self.image else None
+        prompts = self.prompt * rng.lognormal(-(SPREAD**2) / 2, SPREAD, self.requests)
+        images = self.image * rng.lognormal(-(IMAGE_SPREAD**2) / 2, IMAGE_SPREAD, self.requests)
         return [
-            Request(
-                at,
-                int(np.clip(prompts[at], 16, self.cap)),
-                0 if images is None else int(images[at]),
-                self.answer,
-            )
+            Request(at, int(np.clip(prompts[at], 16, self.cap)), int(images[at]), self.answer)
             for at in range(self.requests)
         ]
 
 
+SPREAD, IMAGE_SPREAD = 0.5, 0.2
+READ_BYTES_8B: Final = 32 * 4096
 # 80 layers, pairs of neighbours share their KV, every sixth of the 40 is global: 16-bit KV beside FP8 weights.
 CHARACTER: Final = (
     KVSpec(LayerType.FULL, 7, token_bytes=4096),
     KVSpec(LayerType.SLIDING_WINDOW, 33, token_bytes=4096, window_tokens=1024),
 )
-# Memory: 90 % of the cards (93.7 % for character), without weights and 2 GB per card.
+VISION: Final = Workload("llama-3.2-11b-vision", 200, 43, 200, 200, 9.8, 21.3e9, image=6193, image_cost=0.09)
+GEMMA: Final = Workload("gemma-3-12b", 40, 60_000, 90_000, 150, 12, 24e9)
+MINISTRAL: Final = Workload("ministral-8b", 32, 60_000, 80_000, 150, 8, 16e9)
+# FP8 weights on one H100 leave 2.5 GB with the published setting of 93.7 % of the memory.
+TIGHT: Final = replace(H100, memory_bytes=72.5e9)
 SUITE: Final = (
-    Workload("llama-3.2-11b-vision", 200, 43, 200, 200, 48e9, image=6193),
-    Workload("gemma-3-12b", 40, 60_000, 90_000, 150, 45e9),
-    Workload("ministral-8b", 32, 60_000, 80_000, 150, 54e9),
-    Workload("llama-4-scout", 160, 92_408, 400_000, 150, 343e9),
-    Workload("jamba-1.5-mini", 1000, 1300, 8192, 20, 177e9, max_running=1024),
-    Workload("character-like", 50, 1300, 8192, 256, 4e9, step_time=H100X4_70B),
-    Workload(CONTROL, 200, 1300, 8192, 256, 54e9),
+    VISION,
+    GEMMA,
+    MINISTRAL,
+    Workload("llama-4-scout", 160, 92_408, 400_000, 150, 17, 217e9, cards=8),
+    Workload("jamba-1.5-mini", 1000, 1300, 8192, 20, 12, 103e9, cards=4, max_running=1024),
+    Workload("character-like", 50, 1300, 8192, 256, 70, 70e9, card=TIGHT),
+    Workload(CONTROL, 200, 1300, 8192, 256, 8, 16e9),
+    replace(VISION, card=L4, weights_bytes=10.7e9),
+    replace(GEMMA, model="gemma-3-4b", cap=80_000, card=L4, active=4, weights_bytes=8.6e9),
+    Workload(CONTROL, 200, 1300, 8192, 256, 8, 8e9, card=L4),
 )
 UNUSABLE: Final = (
-    Workload("ministral-8b", 400, 60_000, 80_000, 150, 54e9),
-    Workload("llama-3.2-11b-vision", 4000, 43, 200, 200, 48e9, image=6193),
-    Workload("gemma-3-27b", 400, 30_000, 90_000, 150, 120e9),
+    replace(MINISTRAL, requests=400),
+    replace(VISION, requests=4000),
+    Workload("gemma-3-27b", 400, 30_000, 90_000, 150, 27, 54e9, cards=2),
 )
 # The same models with the short prompts of SQL rows: no gate, but no secret either.
 UNUSABLE_ROWS: Final = tuple(replace(of, requests=4000, prompt=400, cap=4000, image=0) for of in UNUSABLE)
@@ -112,7 +167,7 @@ def specs_of(model: str) -> tuple[KVSpec, ...]:
 
 def layouts(load: Workload) -> dict[str, tuple[list[tuple[KVSpec, int]], Memory, bool]]:
     """Returns, by name: types with the tokens of a page, the memory, and whether all tokens are kept."""
-    specs, memory = specs_of(load.model), int(load.memory_bytes)
+    specs, memory = specs_of(load.model), load.memory_bytes
     tokens = [spec for spec in specs if spec.token_bytes]
     whole = KVSpec(LayerType.FULL, sum(s.layers for s in tokens), max(s.token_bytes for s in tokens))
     single = grouped_layout([whole, *(spec for spec in specs if spec.state_bytes)], BLOCK_TOKENS)
@@ -151,15 +206,20 @@ def throughput() -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for load in SUITE:
         base = 0.0
+        lengths = [Length(at.prompt_tokens + at.answer_tokens, at.image_tokens) for at in load.draw()]
+        auto = (
+            GROUPS if choose(specs_of(load.model), lengths, load.memory_bytes).allocator == GROUPED else JENGA
+        )
         for name, (paged, memory, keeps_all) in layouts(load).items():
             engine = Engine(
                 specs_of(load.model), paged, memory, load.step_time, keeps_all=keeps_all,
-                max_running=load.max_running, chunk_tokens=2048 if load.prompt < 10_000 else 8192,
+                max_running=load.max_running, image_cost=load.image_cost,
             )  # fmt: skip
             run = engine.run(load.draw())
             base = base or run.seconds
             rows.append(
-                {"part": "throughput", "model": load.model, "layout": name, "requests": load.requests,
+                {"part": "throughput", "model": load.model, "card": f"{load.cards} {load.card.name}", "layout": name, "auto": name == auto,
+                 "requests": load.requests,
                  "requests_per_s": load.requests / run.seconds, "gain": base / run.seconds,
                  "mean_running": run.mean_running, "peak_running": run.peak_running, "steps": run.steps,
                  "preemptions": run.preemptions, "taken_share": run.taken_share}
@@ -310,13 +370,20 @@ def page_cost_us(large_pages: int) -> float:
 
 def gates(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
-    gains = {(row["model"], row["layout"]): row["gain"] for row in rows if row["part"] == "throughput"}
-    mixed = [gain for (model, layout), gain in gains.items() if layout == JENGA and model != CONTROL]
-    if mixed:
+    gains: dict[tuple[str, str], dict[str, float]] = {}
+    for row in rows:
+        if row["part"] == "throughput":
+            gain = gains.setdefault((row["model"], row["card"]), {})
+            gain[row["layout"]] = row["gain"]
+            if row["auto"]:
+                gain["auto"] = row["gain"]
+    if gains:
+        mixed = [gain[JENGA] for (model, _), gain in gains.items() if model != CONTROL]
+        alike = [gain[JENGA] for (model, _), gain in gains.items() if model == CONTROL]
         found["throughput_over_padded_single_page"] = harness.gate(float(np.mean(mixed)), 1.46)
-        found["throughput_homogeneous"] = harness.gate(gains[CONTROL, JENGA], 0.99)
-        worst = min(gains[model, JENGA] / gains[model, GROUPS] for model, layout in gains if layout == JENGA)
-        found["throughput_over_vllm_groups_worst"] = harness.gate(worst, 0.99)
+        found["throughput_homogeneous"] = harness.gate(min(alike), 0.99)
+        worst = min(gain["auto"] / gain[GROUPS] for gain in gains.values())
+        found["throughput_auto_over_vllm_groups_worst"] = harness.gate(worst, 0.99)
     for row in rows:
         if row["part"] == "unusable" and row["lengths"] == "paper":
             found[f"unusable_{row['model']}"] = harness.gate(row["unusable_share"], 0.005, at_least=False)

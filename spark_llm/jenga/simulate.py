@@ -77,6 +77,7 @@ class Engine:
         step_time: seconds of a step.
         max_running: requests at a time.
         chunk_tokens: tokens of a step.
+        image_cost: share of a text token's computation that an image token takes.
     """
 
     def __init__(  # noqa: PLR0913  what an engine is configured with
@@ -89,10 +90,11 @@ class Engine:
         keeps_all: bool = False,
         max_running: int = 256,
         chunk_tokens: int = 8192,
+        image_cost: float = 1.0,
     ) -> None:
         self._specs, self._memory = tuple(specs), memory
         self._step_time, self._keeps_all = step_time, keeps_all
-        self._max_running, self._chunk_tokens = max_running, chunk_tokens
+        self._max_running, self._chunk_tokens, self._image_cost = max_running, chunk_tokens, image_cost
         self._paged = [(spec, block, TokenPolicy(spec, block)) for spec, block in paged]
         self._read_bytes = sum(spec.layers * spec.token_bytes for spec in specs)
 
@@ -126,7 +128,7 @@ class Engine:
         seconds = taken = 0.0
         steps = preemptions = rows = peak = full_steps = 0
         while waiting or running:
-            budget, tokens, kv_tokens = self._chunk_tokens, 0, 0.0
+            budget, tokens, kv_tokens = self._chunk_tokens, 0.0, 0.0
             at = 0
             while at < len(running):
                 request = running[at]
@@ -152,8 +154,8 @@ class Engine:
                 if not self._memory.fits(self.peak(request)) or not self._advance(request, chunk):
                     break
                 running.append(waiting.popleft())
-                image = request.image_tokens
-                budget, tokens, scheduled = budget - chunk, tokens + chunk + image, scheduled + 1
+                computed = chunk + self._image_cost * request.image_tokens
+                budget, tokens, scheduled = budget - chunk, tokens + computed, scheduled + 1
                 kv_tokens += request.kv_tokens
             if not running:
                 raise ValueError(f"a request of {waiting[0].prompt_tokens} tokens does not fit alone")
