@@ -1,9 +1,9 @@
 """Jenga without an engine: memory that cannot be used, simulated throughput, prefix hits, cost of a page.
 
-    unusable      requests come and go in a full pool; then single blocks (one small page of every type) are taken
-                  until one is refused. What is then free could not be used: holes, padding, the reserved page.
+    unusable      requests come and go in a full pool; now and then single blocks (a small page of every type)
+                  are taken until one is refused. What is then free is of no use: holes, padding, page 0.
     throughput    workloads of arXiv 2503.18292, as its published commands have them (models, prompts, answers,
-                  caps), in a discrete-event engine, four layouts. Lengths are lognormal around assumed means;
+                  caps), in a simulated engine, four layouts. Lengths are lognormal around assumed means;
                   PyramidKV and what the paper could not run on an L4 are left out.
     hits          the planner's default order over real tables, replayed under the rules of `replay`
     operations    processor microseconds per page taken or freed, at 10^3 and 10^5 small pages
@@ -130,7 +130,7 @@ class Workload:
 
 SPREAD, IMAGE_SPREAD = 0.5, 0.2
 READ_BYTES_8B: Final = 32 * 4096
-# 80 layers, pairs of neighbours share their KV, every sixth of the 40 is global: 16-bit KV beside FP8 weights.
+# 80 layers, two neighbours share their KV, every sixth pair is global; 16-bit KV beside FP8 weights.
 CHARACTER: Final = (
     KVSpec(LayerType.FULL, 7, token_bytes=4096),
     KVSpec(LayerType.SLIDING_WINDOW, 33, token_bytes=4096, window_tokens=1024),
@@ -218,8 +218,8 @@ def throughput() -> list[dict[str, Any]]:
             run = engine.run(load.draw())
             base = base or run.seconds
             rows.append(
-                {"part": "throughput", "model": load.model, "card": f"{load.cards} {load.card.name}", "layout": name, "auto": name == auto,
-                 "requests": load.requests,
+                {"part": "throughput", "model": load.model, "card": f"{load.cards} {load.card.name}",
+                 "layout": name, "auto": name == auto, "requests": load.requests,
                  "requests_per_s": load.requests / run.seconds, "gain": base / run.seconds,
                  "mean_running": run.mean_running, "peak_running": run.peak_running, "steps": run.steps,
                  "preemptions": run.preemptions, "taken_share": run.taken_share}
@@ -308,7 +308,8 @@ def table_hits(path: Path, tokenizer: Any) -> list[dict[str, Any]]:
         lag = ", 8 in flight" if in_flight else ""
         found.append(
             line(f"planned junctions{lag}", planned.hit_tokens, states=planned.peak_states,
-                 junctions=planned.junctions, second_row_share=planned.second_hits / max(planned.junctions, 1))
+                 junctions=planned.junctions,
+                 second_row_share=planned.second_hits / max(planned.junctions, 1))
         )  # fmt: skip
         for rule, grid in grids():
             blocks = prompt_blocks(scorer.cells, requests, grid)
@@ -348,8 +349,7 @@ def page_cost_us(large_pages: int) -> float:
     held: list[tuple[int, int]] = []
     clock, refused, best = 0, 0, float("inf")
     while pool.free_large_pages > large_pages // 50:
-        for kind in (0, 1):
-            held.append((kind, pool.allocate(kind, clock // 64)))
+        held += [(kind, pool.allocate(kind, clock // 64)) for kind in (0, 1)]
         clock += 1
     for _ in range(3):
         rng.shuffle(held)

@@ -49,7 +49,7 @@ class Association:
         return [("request", request) if alone else ("wave", wave) for alone in self.by_request]
 
     def finish(self, request: Hashable, pool: LcmPool) -> None:
-        """A request has ended and its pages are freed: its owner goes, and its wave's with the last of them."""
+        """A request has ended, its pages are freed: its owner goes, and its wave with the last of them."""
         wave = self._of.pop(request)
         pool.release(("request", request))
         self._running[wave] -= 1

@@ -113,10 +113,10 @@ def _attention_types(text: Config, model: str, count: int) -> list[str]:
         return ["full_attention"] * count
     if isinstance(window, list):
         return ["sliding_attention" if window[at % len(window)] else "full_attention" for at in places]
-    usual = 2 if model in _ALTERNATING else 6 if model.startswith(("gemma3", "gemma4")) else None
-    every = _of(text, "sliding_window_pattern", "_sliding_window_pattern") or usual
-    if every:
-        return ["sliding_attention" if (at + 1) % every else "full_attention" for at in places]
+    usual = 2 if model in _ALTERNATING else 6 if model.startswith(("gemma3", "gemma4")) else 0
+    pattern = int(_of(text, "sliding_window_pattern", "_sliding_window_pattern") or usual)
+    if pattern:
+        return ["sliding_attention" if (at + 1) % pattern else "full_attention" for at in places]
     first = int(text.get("max_window_layers", 0)) if text.get("use_sliding_window") else 0
     return ["sliding_attention" if at >= first else "full_attention" for at in places]
 

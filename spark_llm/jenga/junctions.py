@@ -6,8 +6,8 @@
     row 3  instruction │ film B …                                              │ 2
 
 A junction is a whole number of units (the tokens a block hash covers) from the front of a prompt, at which
-two rows part or one of them ends. A cache that keeps recurrent or windowed state exactly there serves every row
-as well as one that keeps it everywhere, and uses 0 means it can be dropped at once.
+two rows part or one of them ends. A cache that keeps recurrent or windowed state exactly there serves all rows
+as well as one that keeps it everywhere, and 0 uses mean that it can be dropped at once.
 """
 
 from __future__ import annotations
@@ -45,18 +45,25 @@ class Junction(NamedTuple):
 class Prefixes:
     """Whole units of all prompts, in execution order; request p has ``nodes[offsets[p]:offsets[p + 1]]``.
 
+    The last token of a prompt is always computed, so a request leaves a unit that ends with it for others, but
+    does not use it.
+
     Attributes:
         nodes: int64 (n_units,); equal numbers are equal prefixes.
         offsets: int64 (n_requests + 1,).
-        next_use: int64 (n_units,); the next request with this prefix, n_requests where there is none.
-        uses: int64 (n_units,); later requests with this prefix.
+        usable: bool (n_units,); whether the request itself could use the unit.
+        next_use: int64 (n_units,); the next request that could, n_requests where there is none.
+        uses: int64 (n_units,); how many later requests could.
+        prompt_tokens: int64 (n_requests,).
         unit_tokens: tokens per unit.
     """
 
     nodes: NDArray[np.int64]
     offsets: NDArray[np.int64]
+    usable: NDArray[np.bool_]
     next_use: NDArray[np.int64]
     uses: NDArray[np.int64]
+    prompt_tokens: NDArray[np.int64]
     unit_tokens: int
 
 
@@ -66,9 +73,11 @@ class JunctionPlan:
 
     Attributes:
         offsets: int64 (n_requests + 1,).
-        offset_tokens: int64 (n_entries,), ascending within a request.
+        offset_tokens: int64 (n_entries,), ascending within a request; a request can use those below its
+            length, and leaves all of them for others.
         uses: int64 (n_entries,); later requests that will use the junction.
         nodes: int64 (n_entries,); equal numbers are equal junctions.
+        prompt_tokens: int64 (n_requests,).
         unit_tokens: tokens per unit.
     """
 
@@ -76,6 +85,7 @@ class JunctionPlan:
     offset_tokens: NDArray[np.int64]
     uses: NDArray[np.int64]
     nodes: NDArray[np.int64]
+    prompt_tokens: NDArray[np.int64]
     unit_tokens: int
 
     def of(self, position: int) -> list[Junction]:
@@ -85,7 +95,7 @@ class JunctionPlan:
         return [Junction(*entry) for entry in zip(*(column.tolist() for column in columns), strict=True)]
 
     def leaders(self) -> NDArray[np.bool_]:
-        """Whether each request is the first at one of its junctions, to be sent before those that share it."""
+        """Whether each request is the first at one of its junctions: send it before those that share it."""
         _, first = np.unique(self.nodes, return_index=True)
         found = np.zeros(len(self.offsets) - 1, np.bool_)
         found[np.searchsorted(self.offsets, first, side="right") - 1] = True
@@ -95,9 +105,7 @@ class JunctionPlan:
 def prefixes_of(
     keys: NDArray[np.uint64], offsets: NDArray[np.int64], prompt_tokens: NDArray[np.int64], unit_tokens: int
 ) -> Prefixes:
-    """Returns the units that a later request could hit, from chained hashes such as `analyze.blocks` makes.
-
-    The last token of a prompt is always computed, so a unit that ends with it is left out.
+    """Returns the units of prompts with their uses, from chained hashes such as `analyze.blocks` makes.
 
     Args:
         keys: one per whole unit of a prompt: a hash of all tokens up to its end.
@@ -105,35 +113,46 @@ def prefixes_of(
         prompt_tokens: of each request.
         unit_tokens: tokens per unit.
     """
-    counts = np.minimum(np.diff(offsets), np.maximum(prompt_tokens - 1, 0) // unit_tokens)
-    ends = np.zeros(len(offsets), np.int64)
-    np.cumsum(counts, out=ends[1:])
-    place = np.arange(ends[-1]) - np.repeat(ends[:-1], counts)
-    nodes = np.unique(keys[np.repeat(offsets[:-1], counts) + place], return_inverse=True)[1].astype(np.int64)
-    row = np.repeat(np.arange(len(counts)), counts)
-    order = np.argsort(nodes, kind="stable")
-    last = np.ones(len(order), np.bool_)
-    last[:-1] = nodes[order][1:] != nodes[order][:-1]
-    next_use = np.full(len(order), len(counts), np.int64)
-    next_use[order[:-1]] = np.where(last[:-1], len(counts), row[order][1:])
-    group_end = np.flatnonzero(last)[np.cumsum(last) - last]
+    requests = len(prompt_tokens)
+    nodes = np.unique(keys, return_inverse=True)[1].astype(np.int64)
+    row = np.repeat(np.arange(requests), np.diff(offsets))
+    ends = (np.arange(len(keys)) - offsets[row] + 1) * unit_tokens
+    usable = ends < prompt_tokens[row]
+    # By node, in order of execution, from the back: how many may use it, and which is the next one.
+    order = np.argsort(nodes, kind="stable")[::-1]
+    first = np.ones(len(order), np.bool_)
+    first[1:] = nodes[order][1:] != nodes[order][:-1]
+    group = np.cumsum(first) - 1
+    seen = np.cumsum(usable[order]) - usable[order]
     uses = np.empty(len(order), np.int64)
-    uses[order] = group_end - np.arange(len(order))
-    return Prefixes(nodes, ends, next_use, uses, unit_tokens)
+    uses[order] = seen - seen[first][group]
+    # The latest place from the back at which a request could use its unit; -1 before the first.
+    latest = np.maximum.accumulate(np.where(usable[order], np.arange(len(order)), -1)) if len(order) else order
+    before = np.concatenate([np.full(1, -1), latest[:-1]])[: len(order)]
+    has_next = before >= np.flatnonzero(first)[group] if len(order) else first
+    next_use = np.empty(len(order), np.int64)
+    next_use[order] = np.where(has_next, row[order][before], requests)
+    return Prefixes(nodes, offsets, usable, next_use, uses, prompt_tokens, unit_tokens)
 
 
 def plan_junctions(prefixes: Prefixes) -> JunctionPlan:
-    """Returns the junctions: units that more requests begin with than begin with the unit after."""
+    """Returns the junctions: units shared by two rows that more can use than can use the unit after."""
     nodes, ends = prefixes.nodes, prefixes.offsets
-    count = np.bincount(nodes)[nodes] if len(nodes) else nodes
+    size = int(nodes.max()) + 1 if len(nodes) else 0
+    visits = np.bincount(nodes, minlength=size)
+    users = np.bincount(nodes[prefixes.usable], minlength=size)
     after = np.zeros(len(nodes), np.int64)
-    after[:-1] = count[1:]
+    after[:-1] = users[nodes][1:]
     after[ends[1:][np.diff(ends) > 0] - 1] = 0
-    here = np.flatnonzero((count > 1) & (count > after))
+    parts = np.zeros(size, np.bool_)
+    parts[nodes[users[nodes] > after]] = True
+    here = np.flatnonzero((parts & (visits > 1))[nodes])
     row = np.searchsorted(ends, here, side="right") - 1
     offsets = np.searchsorted(row, np.arange(len(ends))).astype(np.int64)
     tokens = (here - ends[row] + 1) * prefixes.unit_tokens
-    return JunctionPlan(offsets, tokens, prefixes.uses[here], nodes[here], prefixes.unit_tokens)
+    return JunctionPlan(
+        offsets, tokens, prefixes.uses[here], nodes[here], prefixes.prompt_tokens, prefixes.unit_tokens
+    )
 
 
 def junctions_of(prompts: Sequence[Sequence[int]], unit_tokens: int = 16) -> JunctionPlan:

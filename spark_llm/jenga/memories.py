@@ -15,7 +15,7 @@ from spark_llm.jenga.pool import LcmPool
 
 
 class Memory(Protocol):
-    """What the engine asks of a layout. A request's pages are a range per type (`LayerPolicy.active_pages`)."""
+    """What the engine asks of a layout; the pages of a request are a range per type."""
 
     def fits(self, pages: Sequence[int]) -> bool:
         """Whether a new request with so many pages by type would fit."""

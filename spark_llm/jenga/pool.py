@@ -14,8 +14,8 @@ A small page of type t for owner r is the first of these that exists (arXiv 2503
   4 any other hole of type t, first where the owner has gone
   5 the cached small page of type t with the lowest key
 
-Small page i of type t lies in large page ``i // ratios[t]``. No operation looks at all pages: keys are in heaps
-whose stale entries go when they surface or outnumber the others, the rest is counters and bags.
+Small page i of type t lies in large page ``i // ratios[t]``. No operation looks at all pages: keys are in
+heaps whose stale entries go when they surface or outnumber the others, the rest is counters and bags.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _LOWEST: Final[Key] = (float("-inf"), float("-inf"))
 _HEAP_SLACK: Final = 64
 
 _Entry = tuple[float, float, int, int]
-"""Of a heap: the key, a number that is never used again, and the page; stale unless the page has the number."""
+"""Of a heap: key, a number that is never used again, and the page; stale unless the page has the number."""
 
 
 class OutOfPagesError(Exception):
@@ -418,7 +418,7 @@ class LcmPool:
 
 
 def _push(heap: list[_Entry], key: Key, stamp: int, page: int, stamps: list[int], live: int) -> None:
-    """Adds an entry; drops the stale ones once they outnumber the others, which takes as long as adding them."""
+    """Adds an entry; drops stale ones once they outnumber the others, which takes as long as adding did."""
     heappush(heap, (*key, stamp, page))
     if len(heap) > 2 * live + _HEAP_SLACK:
         heap[:] = [entry for entry in heap if stamps[entry[3]] == entry[2]]

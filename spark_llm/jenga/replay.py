@@ -32,8 +32,8 @@ class StateReplay:
     Attributes:
         hit_tokens: int64 (n_requests,).
         peak_states: most states kept at a time, those of running requests left out.
-        second_hits: junctions whose second request hit there.
-        junctions: junctions at all; 0 where the rule knows none.
+        second_hits: junctions at which the first request that could hit did: the second one there.
+        junctions: junctions that any request could hit; 0 where the rule knows none.
     """
 
     hit_tokens: NDArray[np.int64]
@@ -52,16 +52,20 @@ def replay_planned(plan: JunctionPlan, in_flight: int = 0) -> StateReplay:
     """
     hits = np.zeros(len(plan.offsets) - 1, np.int64)
     live: set[int] = set()
-    visits: dict[int, int] = {}
+    judged: dict[int, bool] = {}  # met junction -> whether a later request could have hit it
     waiting: deque[list[tuple[int, int]]] = deque()
     peak = second = 0
-    for position in range(len(hits)):
+    for position, prompt in enumerate(plan.prompt_tokens.tolist()):
         path = plan.of(position)
         for junction in path:
-            visits[junction.node] = visits.get(junction.node, 0) + 1
-            if junction.node in live:
+            usable = junction.offset_tokens < prompt
+            if junction.node not in judged:
+                judged[junction.node] = False
+            elif usable and not judged[junction.node]:
+                judged[junction.node] = True
+                second += junction.node in live
+            if usable and junction.node in live:
                 hits[position] = junction.offset_tokens
-                second += visits[junction.node] == 2
         waiting.append([(junction.node, junction.uses) for junction in path])
         if len(waiting) > in_flight:
             for node, uses in waiting.popleft():
@@ -70,7 +74,7 @@ def replay_planned(plan: JunctionPlan, in_flight: int = 0) -> StateReplay:
                 else:
                     live.discard(node)
         peak = max(peak, len(live))
-    return StateReplay(hits, peak, second, len(visits))
+    return StateReplay(hits, peak, second, sum(judged.values()))
 
 
 def replay_learned(
@@ -123,6 +127,7 @@ def replay_belady(prefixes: Prefixes, cache_tokens: int) -> NDArray[np.int64]:
         int64 (n_requests,), prompt tokens that hit.
     """
     nodes, next_use = prefixes.nodes.tolist(), prefixes.next_use.tolist()
+    usable = prefixes.usable.tolist()
     ends = prefixes.offsets.tolist()
     requests = len(ends) - 1
     limit = cache_tokens // prefixes.unit_tokens
@@ -132,7 +137,7 @@ def replay_belady(prefixes: Prefixes, cache_tokens: int) -> NDArray[np.int64]:
     for position in range(requests):
         begin, end = ends[position], ends[position + 1]
         good = begin
-        while good < end and nodes[good] in cached:
+        while good < end and usable[good] and nodes[good] in cached:
             good += 1
         hits[position] = (good - begin) * prefixes.unit_tokens
         for at in range(begin, end):

@@ -1,4 +1,4 @@
-"""A discrete-event engine in front of a layout: continuous batching, chunked prefill, preemption by recompute.
+"""A discrete-event engine in front of a layout: continuous batching, chunked prefill, preemption.
 
 waiting ──fits?──► running ──step: decode one token each, then prompt chunks──► done
    ▲                  │ a page is missing: the youngest loses its pages
