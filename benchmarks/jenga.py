@@ -2,9 +2,9 @@
 
     unusable      requests come and go in a full pool; now and then single blocks (a small page of every type)
                   are taken until one is refused. What is then free is of no use: holes, padding, page 0.
-    throughput    workloads of arXiv 2503.18292, as its published commands have them (models, prompts, answers,
-                  caps), in a simulated engine, four layouts. Lengths are lognormal around assumed means;
-                  PyramidKV and what the paper could not run on an L4 are left out.
+    throughput    workloads of arXiv 2503.18292, as its published commands have them (models, prompts,
+                  answers, caps), in a simulated engine, four layouts. Lengths are lognormal around assumed
+                  means; PyramidKV and what the paper could not run on an L4 are left out.
     hits          the planner's default order over real tables, replayed under the rules of `replay`
     operations    processor microseconds per page taken or freed, at 10^3 and 10^5 small pages
 

@@ -1,4 +1,4 @@
-"""Configs of well-known models, cut down to what decides their KV memory; transcribed from what was published."""
+"""Configs of well-known models, cut down to what decides their KV memory, as published."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="spark-llm",
         description="LLM calls in Spark SQL: checks, jar, demo, prefix analyser, run report, response cache, "
-        "memory of a model.",
+        "KV memory.",
     )
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
     doctor = verbs.add_parser(
@@ -95,8 +95,8 @@ def parser() -> argparse.ArgumentParser:
         verbs.add_parser(
             "memory",
             help="show what a request takes of a model's KV memory, and how many fit, without the model",
-            description="Shows what a request takes of a model's KV memory and how many fit: with every layer "
-            "keeping every token, in vLLM's own layout, and in Jenga's. Needs only the model's config.json.",
+            description="Shows what a request takes of a model's KV memory and how many fit: with every "
+            "layer keeping every token, in vLLM's own layout, and in Jenga's. Needs only its config.json.",
         )
     )
     verbs.add_parser(

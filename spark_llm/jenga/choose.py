@@ -68,5 +68,9 @@ def choose(
             f"only {pages:,} large pages fit, {MIN_LARGE_PAGES} are needed to place types apart",
         )
     if gain <= min_gain:
-        return Choice(GROUPED, gain, f"Jenga would fit {gain:+.1%} requests, less than {min_gain:.0%} more")
-    return Choice(JENGA, gain, f"{gain:.1%} more requests fit than in vLLM's groups")
+        return Choice(
+            GROUPED,
+            gain,
+            f"Jenga would fit {100 * gain:+.1f} % requests, less than {100 * min_gain:.0f} % more",
+        )
+    return Choice(JENGA, gain, f"{100 * gain:.1f} % more requests fit than in vLLM's groups")

@@ -6,8 +6,8 @@
     row 3  instruction │ film B …                                              │ 2
 
 A junction is a whole number of units (the tokens a block hash covers) from the front of a prompt, at which
-two rows part or one of them ends. A cache that keeps recurrent or windowed state exactly there serves all rows
-as well as one that keeps it everywhere, and 0 uses mean that it can be dropped at once.
+two rows part or one of them ends. A cache that keeps recurrent or windowed state exactly there serves all
+rows as well as one that keeps it everywhere, and 0 uses mean that it can be dropped at once.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class Junction(NamedTuple):
 class Prefixes:
     """Whole units of all prompts, in execution order; request p has ``nodes[offsets[p]:offsets[p + 1]]``.
 
-    The last token of a prompt is always computed, so a request leaves a unit that ends with it for others, but
-    does not use it.
+    The last token of a prompt is always computed, so a request leaves a unit that ends with it for others,
+    but does not use it.
 
     Attributes:
         nodes: int64 (n_units,); equal numbers are equal prefixes.
@@ -127,9 +127,9 @@ def prefixes_of(
     uses = np.empty(len(order), np.int64)
     uses[order] = seen - seen[first][group]
     # The latest place from the back at which a request could use its unit; -1 before the first.
-    latest = np.maximum.accumulate(np.where(usable[order], np.arange(len(order)), -1)) if len(order) else order
+    latest = np.maximum.accumulate(np.where(usable[order], np.arange(len(order)), -1))
     before = np.concatenate([np.full(1, -1), latest[:-1]])[: len(order)]
-    has_next = before >= np.flatnonzero(first)[group] if len(order) else first
+    has_next = before >= np.flatnonzero(first)[group]
     next_use = np.empty(len(order), np.int64)
     next_use[order] = np.where(has_next, row[order][before], requests)
     return Prefixes(nodes, offsets, usable, next_use, uses, prompt_tokens, unit_tokens)

@@ -80,7 +80,7 @@ class Engine:
         image_cost: share of a text token's computation that an image token takes.
     """
 
-    def __init__(  # noqa: PLR0913  what an engine is configured with
+    def __init__(
         self,
         specs: Sequence[KVSpec],
         paged: Sequence[tuple[KVSpec, int]],
@@ -96,7 +96,7 @@ class Engine:
         self._step_time, self._keeps_all = step_time, keeps_all
         self._max_running, self._chunk_tokens, self._image_cost = max_running, chunk_tokens, image_cost
         self._paged = [(spec, block, TokenPolicy(spec, block)) for spec, block in paged]
-        self._read_bytes = sum(spec.layers * spec.token_bytes for spec in specs)
+        self._read_bytes = max(sum(spec.layers * spec.token_bytes for spec in specs), 1)
 
     def pages(self, request: Request, computed: int, upto: int) -> list[range]:
         """Pages by type when tokens from ``computed`` to ``upto`` are about to be computed."""
@@ -138,6 +138,8 @@ class Engine:
                     break
                 while not self._advance(request, chunk):
                     victim = running.pop()
+                    if not running:
+                        raise ValueError(f"a request of {victim.prompt_tokens} tokens does not fit alone")
                     preemptions += 1
                     self._memory.release(victim.number)
                     victim.computed_tokens = 0

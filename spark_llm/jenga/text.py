@@ -120,11 +120,11 @@ def _verdicts(report: MemoryReport) -> list[str]:
     small = ", ".join(
         f"{ratio} × {size(pages)}" for ratio, pages in zip(plan.ratios, plan.small_bytes, strict=True)
     )
-    padding = f", {theirs.padding_layers} of them padding" if theirs.padding_layers else ""
-    layers = sum(theirs.groups) * theirs.group_layers
+    padding = f", {theirs.padding_layers} layers of padding" if theirs.padding_layers else ""
+    groups = sum(theirs.groups)
     pages = plan.large_pages(report.memory_bytes)
     lines = (
-        f"{GROUPED}  {sum(theirs.groups)} groups of {theirs.group_layers} layers ({layers}{padding}), "
+        f"{GROUPED}  {groups} group{'s' * (groups > 1)} of {theirs.group_layers} layers{padding}, "
         f"blocks of {max(theirs.block_tokens):,} tokens: prefixes hit in steps of as many\n"
         f"{JENGA}    {pages:,} large pages of {size(plan.large_bytes)} ({small}); "
         f"prefixes hit in steps of {report.block_tokens} tokens"

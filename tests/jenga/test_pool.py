@@ -2,6 +2,7 @@ import random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from pool_model import Model
 
 from spark_llm.jenga.pool import CACHED, USED, LcmPool, OutOfPagesError
@@ -95,10 +96,12 @@ class Driver:
     def release(self):
         self.pool.release(self.random.choice([1, 2, 3]))
 
-    def step(self):
-        actions = (self.allocate, self.allocate, self.allocate_all, self.free, self.free, self.use, self.drop)
-        self.random.choice([*actions, self.release])()
+    def do(self, action):
+        getattr(self, action)()
         self.model.settle()
+
+
+ACTIONS = ("allocate", "allocate_all", "free", "use", "drop", "release")
 
 
 @settings(max_examples=250, deadline=None)
@@ -111,7 +114,29 @@ class Driver:
 def test_the_pool_agrees_with_the_model_over_many_operations(large_pages, ratios, reserved, seed):
     driver = Driver(large_pages, ratios, reserved, seed)
     for at in range(OPERATIONS):
-        driver.step()
+        driver.do(driver.random.choice([*ACTIONS, "allocate", "free"]))
         if at % 10 == 0:
             driver.model.compare(driver.pool)
     driver.model.compare(driver.pool)
+
+
+class Machine(RuleBasedStateMachine):
+    """The same, step by step: what fails here comes back as the shortest list of operations."""
+
+    @initialize(
+        large_pages=st.integers(1, 5),
+        ratios=st.lists(st.integers(1, 4), min_size=1, max_size=2),
+        reserved=st.integers(0, 1),
+    )
+    def begin(self, large_pages, ratios, reserved):
+        self.driver = Driver(large_pages, ratios, reserved, 0)
+
+    @rule(action=st.sampled_from(ACTIONS), seed=st.integers(0, 31))
+    def operate(self, action, seed):
+        self.driver.random.seed(seed)
+        self.driver.do(action)
+        self.driver.model.compare(self.driver.pool)
+
+
+TestMachine = Machine.TestCase
+TestMachine.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)

@@ -62,7 +62,11 @@ def test_vllms_groups_over_jenga(block, model):
 
 @pytest.mark.parametrize(
     ("model", "dtype", "block"),
-    [("qwen3-next-80b", "bfloat16", 544), ("qwen3-next-80b", "float32", 1056), ("granite-4-h-tiny", None, 400)],
+    [
+        ("qwen3-next-80b", "bfloat16", 544),
+        ("qwen3-next-80b", "float32", 1056),
+        ("granite-4-h-tiny", None, 400),
+    ],
 )
 def test_blocks_that_states_force_on_attention(model, dtype, block):
     layout = grouped_layout(from_config(CONFIGS[model], state_dtype=dtype), 16)
@@ -108,7 +112,7 @@ def test_nothing_to_count_is_refused():
     [
         ("llama-3.1-8b", 16 * GIB, GROUPED, "all layers are alike"),
         ("gemma-3-27b", 16 * GIB, JENGA, "more requests fit"),
-        ("gemma-3-12b", 16 * GIB, GROUPED, "less than 5%"),
+        ("gemma-3-12b", 16 * GIB, GROUPED, "less than 5 %"),
         ("llama-3.2-11b-vision", GIB // 64, GROUPED, "large pages fit, 64 are needed"),
     ],
 )
