@@ -42,8 +42,13 @@ def test_a_large_page_holds_whole_small_pages_and_little_else(specs, block_token
         assert content <= small < content + specs[at].layers * ALIGN_BYTES
         assert ratio * small + pad == plan.large_bytes
         assert 0 <= pad <= MAX_PADDING * plan.large_bytes
+        assert ratio * plan.stride_bytes[at] == plan.large_bytes
+        assert plan.stride_bytes[at] % ALIGN_BYTES == 0
+        assert plan.layer_bytes[at] * specs[at].layers == small
+        assert plan.layer_bytes[at] % ALIGN_BYTES == 0
     smallest, largest = min(plan.small_bytes), max(plan.small_bytes)
-    assert max(plan.ratios) <= max(MAX_RATIO, largest / smallest / MAX_PADDING)
+    few = max(MAX_RATIO, 4 / MAX_PADDING * largest / smallest)
+    assert max(plan.ratios) <= few or set(plan.padding_bytes) == {0}
 
 
 @pytest.mark.parametrize("name", CONFIGS)
