@@ -166,7 +166,9 @@ UNUSABLE: Final = (
     Workload("gemma-3-27b", 400, 30_000, 90_000, 150, 27, 54e9, cards=2),
 )
 # The same models with the short prompts of SQL rows: no gate, but no secret either.
-UNUSABLE_ROWS: Final = tuple(replace(of, requests=1500, prompt=400, cap=4000, image=0) for of in UNUSABLE)
+UNUSABLE_ROWS: Final = tuple(
+    replace(of, requests=1500, prompt=400, cap=4000, answer=32, image=0) for of in (*UNUSABLE, SQL_ROWS[1])
+)
 
 
 def specs_of(model: str) -> tuple[KVSpec, ...]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from spark_llm.jenga.pool import LcmPool
 
 
-WAVE_LARGE_PAGES: Final = 4
+WAVE_LARGE_PAGES: Final = 16
 
 
 class Association:

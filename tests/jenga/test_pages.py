@@ -84,26 +84,28 @@ def test_no_types_are_refused():
 def test_association_by_what_a_request_fills():
     association = Association(ratios=(4, 100), expected_pages=(4, 10))
     assert association.by_request == (True, False)
-    assert association.wave_rows == WAVE_LARGE_PAGES * 10
-    owners = [association.admit(row) for row in range(81)]
-    assert len({request for request, _ in owners}) == 81
+    rows = association.wave_rows
+    assert rows == WAVE_LARGE_PAGES * 10
+    owners = [association.admit(row) for row in range(2 * rows + 1)]
+    assert len({request for request, _ in owners}) == 2 * rows + 1
     waves = [wave for _, wave in owners]
-    assert [waves.count(wave) for wave in dict.fromkeys(waves)] == [40, 40, 1]
+    assert [waves.count(wave) for wave in dict.fromkeys(waves)] == [rows, rows, 1]
     assert association.admit(3) == owners[3]
 
 
 def test_a_waves_holes_are_its_own_until_its_last_request_ends():
-    pool, association = LcmPool(4, (8,)), Association((8,), (4,))
+    pool, association = LcmPool(4, (40,)), Association((40,), (20,))
     rows = association.wave_rows
     taken = {row: pool.allocate(0, *association.admit(row)) for row in range(rows + 1)}
-    assert {page // 8 for row, page in taken.items() if row < rows} == {taken[0] // 8} != {taken[rows] // 8}
+    first, second = taken[0] // 40, taken[rows] // 40
+    assert {page // 40 for row, page in taken.items() if row < rows} == {first} != {second}
     for row in range(1, rows):
         pool.free(0, taken[row])
         association.finish(row, pool)
     # Only holes of owners that have gone are for a page without an owner.
     other = pool.allocate(0, None)
-    assert other // 8 not in {taken[0] // 8, taken[rows] // 8}
+    assert other // 40 not in {first, second}
     pool.free(0, other)
     pool.free(0, taken[0], (1, 0))
     association.finish(0, pool)
-    assert pool.allocate(0, None) // 8 == taken[0] // 8
+    assert pool.allocate(0, None) // 40 == first
