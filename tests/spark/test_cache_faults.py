@@ -123,7 +123,9 @@ def warnings_of(spark, name):
 def test_a_full_disk_ends_the_keeping_and_not_the_query(spark, conf, cache):
     """Files end at 1 KiB: no file of answers can be finished -> all rows, one warning of the task, nothing left."""
     sql = "SELECT id, llm('p', concat('row ', id), cache => false) a FROM range(0, 500, 1, 1)"
-    conf("spark.llm.dedup.enabled", "false")  # no exchange, whose files could not be written either
+    # No exchange, whose files could not be written either.
+    conf("spark.llm.dedup.enabled", "false")
+    conf("spark.llm.reorderRows.enabled", "false")
     expected, _ = run(spark, sql)
     jvm = spark._jvm.java.lang.ProcessHandle.current().pid()
     with full_disk(jvm, 1024), warnings_of(spark, "org.apache.spark.sql.llm.CacheWriter") as told:
