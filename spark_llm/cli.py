@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from spark_llm.analyze.command import add_arguments
 from spark_llm.cache.command import add_arguments as add_cache_arguments
 from spark_llm.costmodel.command import add_arguments as add_profile_arguments
+from spark_llm.jenga.command import add_arguments as add_memory_arguments
 from spark_llm.report.command import add_arguments as add_report_arguments
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _cache(chosen)
     if chosen.verb == "profile":
         return _profile(chosen)
+    if chosen.verb == "memory":
+        return _memory(chosen)
     return _jar() if chosen.verb == "jar" else _doctor(chosen.conf, start_engine=chosen.engine)
 
 
@@ -40,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="spark-llm",
         description="LLM calls in Spark SQL: checks, jar, demo, prefix analyser, run report, response cache, "
-        "engine profile.",
+        "engine profile, KV memory.",
     )
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
     doctor = verbs.add_parser(
@@ -99,6 +102,14 @@ def parser() -> argparse.ArgumentParser:
             "cost model to it. Takes a minute or two; nothing else should use the engine.",
         )
     )
+    add_memory_arguments(
+        verbs.add_parser(
+            "memory",
+            help="show what a request takes of a model's KV memory, and how many fit, without the model",
+            description="Shows what a request takes of a model's KV memory and how many fit: with every "
+            "layer keeping every token, in vLLM's own layout, and in Jenga's. Needs only its config.json.",
+        )
+    )
     verbs.add_parser(
         "demo", help="run the demo: example data, a small model on this machine, queries and what they cost"
     )
@@ -143,6 +154,12 @@ def _cache(options: argparse.Namespace) -> int:
 
 def _profile(options: argparse.Namespace) -> int:
     from spark_llm.costmodel.command import run
+
+    return run(options)
+
+
+def _memory(options: argparse.Namespace) -> int:
+    from spark_llm.jenga.command import run
 
     return run(options)
 

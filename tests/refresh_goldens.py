@@ -116,7 +116,7 @@ def command_line_help() -> str:
     actions = next(action for action in cache._actions if isinstance(action, argparse._SubParsersAction))
     pages = (
         top,
-        *(verbs.choices[verb] for verb in ("doctor", "jar", "analyze", "report")),
+        *(verbs.choices[verb] for verb in ("doctor", "jar", "analyze", "report", "memory")),
         cache,
         *actions.choices.values(),
     )
@@ -167,6 +167,27 @@ def analyze_html() -> str:
     return html_report(_analysis())
 
 
+def memory_text() -> str:
+    """What `spark-llm memory` prints about windows, and about states with a table's lengths."""
+    from spark_llm.jenga import text
+    from spark_llm.jenga.hf_config import from_config
+    from spark_llm.jenga.waste import Length
+
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    from model_configs import CONFIGS
+
+    rows = (Length(323, requests=14_000), Length(1800, requests=1000))
+    cases = {
+        "gemma-3-27b": tuple((f"{at:,} tokens", (Length(at),)) for at in (512, 32768)),
+        "qwen3-next-80b": (("movies.parquet: 15,000 rows, 421 tokens", rows),),
+        "llama-3.1-8b": (("512 tokens", (Length(512),)),),
+    }
+    return "\n".join(
+        text.memory_text(text.MemoryReport(name, from_config(CONFIGS[name]), of, 16 << 30, 16))
+        for name, of in cases.items()
+    )
+
+
 def run_report() -> str:
     """The page about a query, from fixed data with everything in it."""
     from spark_llm.report.html import html_report
@@ -187,6 +208,7 @@ GOLDENS: dict[str, Callable[[], str]] = {
     "tests/golden/command-line.txt": command_line_help,
     "tests/golden/analyze.txt": analyze_text,
     "tests/golden/analyze.html": analyze_html,
+    "tests/golden/memory.txt": memory_text,
     "tests/golden/run-report.html": run_report,
     "spark_llm/conf-entries.json": conf_entries,
 }
