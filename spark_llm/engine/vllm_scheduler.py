@@ -13,12 +13,13 @@ from __future__ import annotations
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.scheduler import Scheduler
 
+from spark_llm.jenga.vllm_plugin import JengaMixin
 from spark_llm.smartspec.vllm_plugin import AsyncSpeculationMixin, SpeculationMixin
 
 
-class SparkScheduler(SpeculationMixin, Scheduler):
+class SparkScheduler(SpeculationMixin, JengaMixin, Scheduler):
     """For engines that schedule a step after the one before has ended."""
 
 
-class SparkAsyncScheduler(AsyncSpeculationMixin, AsyncScheduler):
+class SparkAsyncScheduler(AsyncSpeculationMixin, JengaMixin, AsyncScheduler):
     """For engines that schedule a step while the one before still runs."""
