@@ -151,7 +151,7 @@ class Engine:
             skip_tokenizer_init=True,
             dtype="float32",
             enforce_eager=True,
-            max_model_len=1024,
+            max_model_len=more.pop("max_model_len", 1024),
             block_size=block_tokens,
             max_num_seqs=256,
             max_num_batched_tokens=more.pop("max_num_batched_tokens", 2048),
@@ -170,14 +170,22 @@ class Engine:
         return "jenga" if getattr(self.scheduler, "jenga", None) is not None else "vllm"
 
     def run(
-        self, prompts: Sequence[Sequence[int]], answer_tokens: int, priority: list[int] | None = None
+        self,
+        prompts: Sequence[Sequence[int]],
+        answer_tokens: int,
+        priority: list[int] | None = None,
+        *,
+        empty: bool = True,
     ) -> dict[str, Any]:
-        """Asks all rows at once, from an empty prefix cache."""
+        """Asks all rows at once, from an empty prefix cache or from what the last ones left in it."""
         from vllm import SamplingParams
 
-        self._llm.reset_prefix_cache()
+        if empty and not self._llm.reset_prefix_cache():
+            raise RuntimeError("the prefix cache cannot be emptied: a block is still in use")
         self._watch.start()
-        sampling = SamplingParams(temperature=0.0, max_tokens=answer_tokens, ignore_eos=True, detokenize=False)
+        sampling = SamplingParams(
+            temperature=0.0, max_tokens=answer_tokens, ignore_eos=True, detokenize=False
+        )
         outputs = self._llm.generate(
             [{"prompt_token_ids": list(prompt)} for prompt in prompts],
             sampling,
@@ -262,7 +270,9 @@ def gates_of(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
     def of(row: dict[str, Any], who: str) -> dict[str, Any]:
         keys = ("model", "block", "table")
-        return next(each for each in rows if each["who"] == who and all(each[key] == row[key] for key in keys))
+        return next(
+            each for each in rows if each["who"] == who and all(each[key] == row[key] for key in keys)
+        )
 
     auto = [row for row in rows if row["who"] == "auto"]
     steps = [row["steps"] / of(row, "stock")["steps"] for row in auto]

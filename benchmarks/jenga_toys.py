@@ -1,11 +1,11 @@
 """Random models with layers of several shapes, small enough for any CPU; vocabulary without a tokenizer.
 
-    gemma3       10 windowed + 2 full layers, one head size
-    gemma3-odd    7 windowed + 4 full: no common group size
-    gemma4       10 windowed + 2 full of twice the head size
-    gpt-oss       4 windowed + 4 full, attention sinks and experts
-    lfm2          6 short convolutions, which keep states, + 2 full
-    qwen3         8 full: the control, all layers alike
+gemma3       10 windowed + 2 full layers, one head size
+gemma3-odd    7 windowed + 4 full: no common group size
+gemma4       10 windowed + 2 full of twice the head size
+gpt-oss       4 windowed + 4 full, attention sinks and experts
+lfm2          6 short convolutions, which keep states, + 2 full
+qwen3         8 full: the control, all layers alike
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ def _config(name: str) -> Any:
                 num_experts_per_tok=2,
             )  # fmt: skip
         case "lfm2":
-            return transformers.Lfm2Config(**base, **layers(8, lambda at: at % 4 == 2, "conv"))
+            heads = {"num_attention_heads": 2, "num_key_value_heads": 1}
+            return transformers.Lfm2Config(**{**base, **heads}, **layers(8, lambda at: at % 4 == 2, "conv"))
         case "qwen3":
             return transformers.Qwen3Config(**base, num_hidden_layers=8, head_dim=32)
     raise ValueError(f"model {name}: expected one of {', '.join(HETEROGENEOUS + HOMOGENEOUS)}")

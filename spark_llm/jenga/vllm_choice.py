@@ -1,13 +1,14 @@
 """Which allocator an engine gets: what `spark.llm.memory.allocator` asks, what can be, and what pays.
 
-    vllm                                              vLLM's groups
-    jenga    ─► refusal? ─► the engine does not start, with the reason
-    auto     ─► refusal? ─► vLLM's groups, with the reason
-             ─► choose: requests that fit in either layout, in enough large pages ─► jenga, or vLLM's groups
+vllm                                              vLLM's groups
+jenga    ─► refusal? ─► the engine does not start, with the reason
+auto     ─► refusal? ─► vLLM's groups, with the reason
+         ─► choose: requests that fit in either layout, in enough large pages ─► jenga, or vLLM's groups
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from spark_llm.jenga.choose import Choice, choose
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from spark_llm.jenga.vllm_layout import Layers
 
 AUTO: Final = "auto"
+VLLM: Final = "vllm"
 USUAL_TOKENS: Final = 512
 
 
@@ -47,7 +49,8 @@ def refusal(vllm_config: VllmConfig, workers: int, device: str) -> str | None:
         ),
         "KV cache events name blocks that all groups share": vllm_config.kv_events_config is not None
         and vllm_config.kv_events_config.enable_kv_cache_events,
-        "prefixMatchUnit copies blocks by number, in all groups at once": cache.prefix_match_unit is not None,
+        "prefix_match_unit copies blocks by number, in all groups at once": cache.prefix_match_unit
+        is not None,
         "num_gpu_blocks_override counts vLLM's blocks": cache.num_gpu_blocks_override is not None,
         "vLLM's hybrid KV cache manager is switched off": bool(
             vllm_config.scheduler_config.disable_hybrid_kv_cache_manager
@@ -61,13 +64,14 @@ def refusal(vllm_config: VllmConfig, workers: int, device: str) -> str | None:
 
 def too_small(layers: Layers, plan: PagePlan, vllm_config: VllmConfig, memory_bytes: int) -> str | None:
     """Why the longest request would not fit, None when it does."""
-    by_spec = {spec.type: spec for spec in layers.kv_specs}
     longest = {
-        kv.type: -(-spec.max_memory_usage_bytes(vllm_config) // spec.page_size_bytes)
-        for kv, spec in zip(layers.kv_specs, layers.specs, strict=True)
+        kv_spec: -(-spec.max_memory_usage_bytes(vllm_config) // spec.page_size_bytes)
+        for kv_spec, spec in zip((replace(kv, layers=1) for kv in layers.kv_specs), layers.specs, strict=True)
     }
-    assert len(by_spec) == len(longest)
-    needed = sum(-(-longest[spec.type] // ratio) for spec, ratio in zip(plan.specs, plan.ratios, strict=True))
+    needed = sum(
+        -(-longest[replace(spec, layers=1)] // ratio)
+        for spec, ratio in zip(plan.specs, plan.ratios, strict=True)
+    )
     usable = plan.large_pages(memory_bytes) - 1
     if needed <= usable:
         return None
@@ -89,7 +93,7 @@ def choice_of(
     Raises:
         ValueError: Jenga is asked for and cannot be had.
     """
-    if asked == GROUPED_ASKED:
+    if asked == VLLM:
         return Choice(GROUPED, 0.0, "spark.llm.memory.allocator is vllm")
     if len(layers.specs) == 1 and asked == AUTO:
         return Choice(GROUPED, 0.0, "all layers are alike: vLLM's pages waste nothing")
@@ -109,6 +113,3 @@ def choice_of(
     if asked == JENGA:
         return Choice(JENGA, found.gain, "spark.llm.memory.allocator is jenga")
     return found
-
-
-GROUPED_ASKED: Final = "vllm"

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class JengaKVCacheConfig(KVCacheConfig):
+class JengaKVCacheConfig(KVCacheConfig):  # type: ignore[misc]
     """`num_blocks` counts large pages.
 
     Attributes:
@@ -72,9 +72,7 @@ class Layers:
     @property
     def kv_specs(self) -> tuple[KVSpec, ...]:
         """As the policy has them; `misfit` must have found nothing."""
-        return tuple(
-            _kv_spec(spec, len(names)) for spec, names in zip(self.specs, self.names, strict=True)
-        )
+        return tuple(_kv_spec(spec, len(names)) for spec, names in zip(self.specs, self.names, strict=True))
 
     @property
     def block_tokens(self) -> int:
@@ -121,7 +119,7 @@ def layers_of(specs: Mapping[str, KVCacheSpec]) -> Layers:
 
 
 def plan_of(layers: Layers, memory_bytes: int) -> PagePlan:
-    """Pages for the layers; types are cut into groups where few large pages would fit, unless states forbid it."""
+    """Pages for the layers; without states, types are cut into groups where few large pages would fit."""
     return plan_pages(
         layers.kv_specs,
         block_tokens=layers.block_tokens,

@@ -14,6 +14,7 @@ Source: vLLM 0.32, v1/engine/core.py (`_initialize_kv_caches`).
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -58,7 +59,7 @@ def laid_out(
     available_memory: list[int],
     configs: list[KVCacheConfig],
 ) -> list[KVCacheConfig]:
-    """vLLM's own configs, or ours where the engine gets Jenga.
+    """The configs that vLLM made, or ours where the engine gets Jenga.
 
     Raises:
         ValueError: Jenga is asked for and cannot be had.
@@ -94,10 +95,8 @@ def _tell(choice: Choice, blocks: int, file: str | None) -> None:
     )
     if file is not None:
         told = {"allocator": choice.allocator, "reason": choice.reason, "gain": choice.gain, "pages": blocks}
-        try:
+        with contextlib.suppress(OSError):
             Path(file).write_text(json.dumps(told))
-        except OSError:
-            pass
 
 
 class JengaMixin(Scheduler):

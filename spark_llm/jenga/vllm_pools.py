@@ -8,7 +8,7 @@
     touch, free_blocks                         LcmPool.use, LcmPool.free with an eviction key
 
 vLLM asks group by group, which might leave the last without a page when memory is scarce; so the pages of a
-step are taken for all groups first. What the managers leave of them (their counts are upper bounds) goes back.
+step are taken for all groups first. What the managers leave of them (they count upper bounds) goes back.
 A row's large pages are its own, or its wave's (`association`).
 
 Source: vLLM 0.32, v1/core/kv_cache_coordinator.py, v1/core/block_pool.py.
@@ -19,6 +19,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vllm.v1.core.block_pool import BlockHashToBlockMap, BlockPool
+from vllm.v1.kv_cache_interface import MambaSpec
 
 from spark_llm.jenga.association import Association
 from spark_llm.jenga.pool import CACHED, LcmPool
@@ -142,6 +143,11 @@ class SharedPages:
         self.clock = 0
         self.association = Association(config.ratios, config.expected_pages)
         self._running: set[str] = set()
+        self._token_ratios = [
+            ratio
+            for ratio, group in zip(config.ratios, config.kv_cache_groups, strict=True)
+            if not isinstance(group.kv_cache_spec, MambaSpec)
+        ]
         self.pools = tuple(TypePool(self, kind, like) for kind in range(len(config.ratios)))
         self.null_block = self.pools[0].null_block
         self.num_gpu_blocks = config.num_blocks
@@ -154,9 +160,17 @@ class SharedPages:
         """Large pages that are empty or evictable."""
         return self.pages.free_large_pages
 
+    def free_token_blocks(self) -> int:
+        """Blocks of tokens that rows could still fill, each in all groups that keep tokens.
+
+        vLLM's own count means about this where there is one group; speculation asks for it.
+        """
+        per_block = sum(1 / ratio for ratio in self._token_ratios)
+        return int(self.pages.free_large_pages / per_block)
+
     def get_usage(self) -> float:
         """Share of the large pages that hold a block in use."""
-        return 1.0 - self.pages.free_large_pages / max(self.num_gpu_blocks - 1, 1)
+        return 1.0 - self.pages.free_large_pages / max(int(self.num_gpu_blocks) - 1, 1)
 
     def free_blocks(self, blocks: Iterable[KVCacheBlock]) -> None:
         """As `TypePool.free_blocks`."""
@@ -201,7 +215,7 @@ def install(coordinator: KVCacheCoordinator, config: JengaKVCacheConfig) -> Shar
     """Puts the pools into a coordinator that vLLM has just made."""
     shared = SharedPages(config, coordinator.block_pool)
     for manager, pool in zip(coordinator.single_type_managers, shared.pools, strict=True):
-        manager.block_pool, manager._null_block = pool, pool.null_block
+        manager.block_pool, manager._null_block = pool, pool.null_block  # noqa: SLF001  set at its start only
     coordinator.block_pool = shared
     if hasattr(coordinator, "verify_and_split_kv_cache_groups"):
         # Groups of one spec are looked up together where they share a pool; they no longer do.
@@ -215,7 +229,7 @@ def _bind(coordinator: KVCacheCoordinator, shared: SharedPages) -> None:
     new_blocks = coordinator.allocate_new_blocks
     computed_blocks = coordinator.allocate_new_computed_blocks
 
-    def get_num_blocks_to_allocate(
+    def get_num_blocks_to_allocate(  # noqa: PLR0913, PLR0917  vLLM's signature
         request_id: str,
         num_tokens: int,
         new_computed_blocks: tuple[Sequence[KVCacheBlock], ...],

@@ -1,0 +1,70 @@
+"""Toy models by vLLM's own allocator and by ours, in one process: writes what they did as JSON.
+
+Memory is so small that rows are preempted; rows share prefixes and have priorities; they are asked twice, the
+second time with what the first left in the cache.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+
+import jenga_engine
+import jenga_toys
+
+from spark_llm.engine.vllm_args import LOOK_UP_PROPOSER
+
+MEMORY_BYTES = {"gemma3": 4 << 20, "gemma4": 5 << 20, "gpt-oss": 3 << 20, "lfm2": 3 << 19}
+ROWS, ANSWER_TOKENS = 24, 40
+
+
+def prompts():
+    """Rows of three prefixes, in random order."""
+    rng = random.Random(5)
+    words = range(10, jenga_toys.VOCABULARY)
+    prefixes = [rng.choices(words, k=70) for _ in range(3)]
+    return [rng.choice(prefixes) + rng.choices(words, k=rng.randint(3, 60)) for _ in range(ROWS)]
+
+
+def ran(model, who, **more):
+    """Both passes of one engine."""
+    with jenga_engine.engine(
+        model, who, block_tokens=32, memory_bytes=MEMORY_BYTES[model.name], max_model_len=256, **more
+    ) as one:
+        priority = [number % 4 for number in range(ROWS)]
+        passes = [one.run(prompts(), ANSWER_TOKENS, priority, empty=empty) for empty in (True, False)]
+        jenga = getattr(one.scheduler, "jenga", None)
+        speculation = getattr(one.scheduler, "speculation", None)
+        return {
+            "passes": passes,
+            "used": [jenga.pages.used_pages(kind) for kind in range(len(jenga.pages.ratios))]
+            if jenga
+            else [],
+            "usage": one.scheduler.kv_cache_manager.usage,
+            "speculates": speculation is not None,
+        }
+
+
+def main(folder, file):
+    """All of them."""
+    found = {}
+    for name in MEMORY_BYTES:
+        model = jenga_toys.make(name, folder)
+        found[name] = {who: ran(model, who) for who in ("stock", "jenga")}
+    speculative = {
+        "speculative_config": {
+            "method": "custom_class", "model": LOOK_UP_PROPOSER, "num_speculative_tokens": 3,
+        },
+        "additional_config": {"spark_llm": {"speculative": {"policy": "fixed", "pretend": "h100-8b"}}},
+    }  # fmt: skip
+    found["gemma4"]["jenga, speculation"] = ran(folder / "gemma4", "jenga", **speculative)
+    Path(file).write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    jenga_engine.alone()
+    main(Path(sys.argv[1]), sys.argv[2])
