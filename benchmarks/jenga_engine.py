@@ -36,7 +36,7 @@ import jenga_toys
 BLOCKS = (128, 32)
 WHO = ("stock", "jenga", "auto")
 # MiB of KV memory, by model: what about 24 rows fill in vLLM's groups.
-MEMORY = {"gemma3": 56, "gemma3-odd": 88, "gemma4": 88, "gpt-oss": 40, "lfm2": 24, "qwen3": 40}
+MEMORY = {"gemma3": 56, "gemma3-odd": 56, "gemma4": 88, "gpt-oss": 40, "lfm2": 14, "qwen3": 40}
 PROMPT_TOKENS = (240, 360)
 PREFIX_TOKENS = 200
 ANSWER_TOKENS = 32
@@ -50,7 +50,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--json", type=Path, help="write the result here")
-    parser.add_argument("--rows", type=int, default=72, help="rows of a table (default 72)")
+    parser.add_argument("--rows", type=int, default=64, help="rows of a table (default 64)")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--models", nargs="+", default=list(MEMORY))
     parser.add_argument("--blocks", type=int, nargs="+", default=list(BLOCKS))

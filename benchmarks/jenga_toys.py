@@ -64,9 +64,10 @@ def _config(name: str) -> Any:
                 vocab_size_per_layer_input=VOCABULARY, hidden_size_per_layer_input=0, num_kv_shared_layers=0,
             )  # fmt: skip
         case "gpt-oss":
+            # vLLM reads its head from the file even where it is tied, and would find none.
             return transformers.GptOssConfig(
-                **base, **window, **layers(8, lambda at: at % 2 == 1), head_dim=32, num_local_experts=4,
-                num_experts_per_tok=2,
+                **{**base, "tie_word_embeddings": False}, **window, **layers(8, lambda at: at % 2 == 1),
+                head_dim=32, num_local_experts=4, num_experts_per_tok=2,
             )  # fmt: skip
         case "lfm2":
             heads = {"num_attention_heads": 2, "num_key_value_heads": 1}

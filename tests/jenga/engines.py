@@ -18,8 +18,8 @@ import jenga_toys
 
 from spark_llm.engine.vllm_args import LOOK_UP_PROPOSER
 
-MEMORY_BYTES = {"gemma3": 4 << 20, "gemma4": 5 << 20, "gpt-oss": 3 << 20, "lfm2": 3 << 19}
-ROWS, ANSWER_TOKENS = 24, 40
+MEMORY_BYTES = {"gemma3": 5 << 19, "gemma4": 3 << 20, "gpt-oss": 3 << 19, "lfm2": 1 << 19}
+ROWS, ANSWER_TOKENS = 16, 24
 
 
 def prompts():

@@ -55,4 +55,5 @@ def test_no_page_stays_in_use(engines, model):
 def test_speculation_drafts_beside_it(engines):
     found = engines["gemma4"]["jenga, speculation"]
     assert found["speculates"]
-    assert found["passes"][0]["steps"] != engines["gemma4"]["jenga"]["passes"][0]["steps"]
+    # The second pass asks what the first has answered.
+    assert found["passes"][1]["steps"] < engines["gemma4"]["jenga"]["passes"][1]["steps"]
