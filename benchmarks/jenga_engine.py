@@ -144,7 +144,7 @@ class Engine:
         register()
         if who != "stock":
             ours = more.setdefault("additional_config", {}).setdefault("spark_llm", {})
-            ours["memory"] = {"allocator": who}
+            ours.setdefault("memory", {})["allocator"] = who
             more["scheduler_cls"] = SCHEDULER
         self._llm = LLM(
             str(model),
