@@ -14,7 +14,10 @@ rows wait for one another. Counted in steps, never timed:
     at once          mean rows per step
     preemptions      rows that lost their pages and were computed again
     hit              prompt tokens that were taken from the cache
-    utilisation      bytes that layers still need / bytes taken, mean of the steps
+    utilisation      bytes that layers still need / bytes taken, mean of the steps; above 1 where rows share
+
+Then lfm2, whose states must be stored to be hit, by stock and with planned junctions: prefixes of 96 tokens
+that two, three or six rows share, alone and behind an instruction of 64 tokens that all rows share.
 """
 
 from __future__ import annotations
@@ -64,6 +67,7 @@ def main() -> None:
                 rows += compare(model, block, options.rows, options.seed)
                 if options.json:
                     harness.write(rows, {}, options.json)
+        rows += junctions(jenga_toys.make("lfm2", Path(folder)), options.seed)
     harness.report(rows, gates_of(rows), options.json)
 
 
@@ -95,6 +99,40 @@ def compare(model: Path, block: int, count: int, seed: int) -> list[dict[str, An
                 row["different answers"] = sum(a != b for a, b in zip(answers, same, strict=True))
                 rows.append(row)
                 print(json.dumps(row), flush=True)
+    return rows
+
+
+def junctions(model: Path, seed: int) -> list[dict[str, Any]]:
+    """Prefixes that few rows share, by vLLM's states and by planned ones."""
+    rows: list[dict[str, Any]] = []
+    known: dict[str, list[list[int]]] = {}
+    for who in ("stock", "junctions"):
+        more = {} if who == "stock" else {"additional_config": {"spark_llm": {"memory": {"junctions": True}}}}
+        allocator = "stock" if who == "stock" else "auto"
+        with engine(model, allocator, block_tokens=32, memory_bytes=8 << 20, **more) as one:
+            for sharing in (2, 3, 6):
+                for instruction in (0, 64):
+                    table = f"{sharing} rows a prefix" + (", instruction" if instruction else "")
+                    prompts = shared_by(sharing, 8, instruction, seed)
+                    ran = one.run(prompts, 4, list(range(len(prompts))))
+                    answers = ran.pop("answers")
+                    same = known.setdefault(table, answers)
+                    different = sum(a != b for a, b in zip(answers, same, strict=True))
+                    row = {"model": model.name, "block": 32, "table": table, "who": who, **ran}
+                    rows.append({**row, "different answers": different})
+                    print(json.dumps(rows[-1]), flush=True)
+    return rows
+
+
+def shared_by(sharing: int, prefixes: int, instruction_tokens: int, seed: int) -> list[list[int]]:
+    """Rows of prefixes of 96 tokens, one after the other, each row with 70 to 150 tokens of its own."""
+    rng = random.Random(seed)
+    words = range(10, jenga_toys.VOCABULARY)
+    instruction = rng.choices(words, k=instruction_tokens)
+    rows = []
+    for _ in range(prefixes):
+        prefix = instruction + rng.choices(words, k=96)
+        rows += [prefix + rng.choices(words, k=rng.randint(70, 150)) for _ in range(sharing)]
     return rows
 
 
@@ -290,6 +328,12 @@ def gates_of(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     gates = {"answers that differ from vLLM's": harness.gate(different, 0, at_least=False)}
     if steps:
         gates["steps of auto / steps of stock, worst"] = harness.gate(max(steps), 1.01, at_least=False)
+    planned = [row for row in rows if row["who"] == "junctions"]
+    short = [
+        row["hit"] / max(of(row, "stock")["hit"], 1) for row in planned if row["table"] == "3 rows a prefix"
+    ]
+    if short:
+        gates["hit tokens of planned junctions / stock's, 3 rows a prefix"] = harness.gate(short[0], 2.0)
     if gemma4:
         gates["peak of gemma4 at blocks of 128 / stock's"] = harness.gate(max(gemma4), 1.4)
     if alike:

@@ -122,6 +122,12 @@ ENTRIES: Final[tuple[Entry, ...]] = (
         allowed=("auto", "jenga", "vllm"), scope="restart",
     ),
     _entry(
+        "memory.junctions.enabled", "boolean", "false",
+        "Models with recurrent layers, on CPU: states are stored where the waiting rows' prefixes branch, so "
+        "that the second row of a prefix hits it.",
+        scope="restart",
+    ),
+    _entry(
         "engine.args", "json", None,
         'JSON object of further vLLM arguments, such as {"enforce_eager": true}.',
         scope="restart",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spark_llm.errors import SparkLLMError, invalid_conf
 from spark_llm.jenga.hf_config import from_config
@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from spark_llm.conf import Conf
 
 ALLOCATOR = "spark.llm.memory.allocator"
+JUNCTIONS = "spark.llm.memory.junctions.enabled"
 MEMORY_FILE = "memory.json"
 
 
-def memory_of(conf: Conf, model: str, socket: str, device: str) -> dict[str, str] | None:
+def memory_of(conf: Conf, model: str, socket: str, device: str) -> dict[str, Any] | None:
     """What the engine is told, None where it need not be asked: vLLM then starts as if we were not there.
 
     Args:
@@ -28,8 +29,8 @@ def memory_of(conf: Conf, model: str, socket: str, device: str) -> dict[str, str
     Raises:
         SparkLLMError: LLM_INVALID_CONF when jenga is asked for and the device cannot have it.
     """
-    allocator = conf.text(ALLOCATOR)
-    if allocator == "vllm":
+    allocator, junctions = conf.text(ALLOCATOR), conf.flag(JUNCTIONS)
+    if allocator == "vllm" and not junctions:
         return None
     if device != "cpu":
         if allocator == "jenga":
@@ -39,7 +40,8 @@ def memory_of(conf: Conf, model: str, socket: str, device: str) -> dict[str, str
         return None
     if allocator == "auto" and _alike(Path(model)):
         return None
-    return {"allocator": allocator, "file": str(Path(socket).with_name(MEMORY_FILE))}
+    ours: dict[str, Any] = {"allocator": allocator, "file": str(Path(socket).with_name(MEMORY_FILE))}
+    return ours | {"junctions": True} if junctions else ours
 
 
 def _alike(model: Path) -> bool:

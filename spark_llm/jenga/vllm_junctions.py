@@ -5,15 +5,15 @@
                        instruction │ film B │ review 3     hits up to the first │
 
 vLLM keeps the state of a model with recurrent layers at the end of a prompt only, and at a junction from the
-second row that comes by on (it is then known to be one). Here the first row stores it: what waits in the queue
-tells the junctions beforehand. The rows of a partition are sent together, in the planner's order, so the queue
-is the plan; equal block hashes are equal prefixes.
+second row that comes by on (it is then known to be one). Here the first row stores it: what waits in the
+queue tells the junctions beforehand. The rows of a partition are sent together, in the planner's order, so
+the queue is the plan; equal block hashes are equal prefixes.
 
     _get_local_prefix_cache_hit   junctions of a new row beyond what it hits
     _mamba_block_aligned_split    the next of them is given to vLLM as the row's shared prefix: it ends the
                                   chunk there, and keeps the state
 
-Source: vLLM 0.32, v1/core/sched/scheduler.py (`shared_prefix_boundary`). Inert without states in mode "align".
+Source: vLLM 0.32, v1/core/sched/scheduler.py (`shared_prefix_boundary`). Inert without states in mode align.
 """
 
 from __future__ import annotations
@@ -86,9 +86,7 @@ class JunctionMixin(Scheduler):
         return super()._free_request(request, delay_free_blocks)
 
 
-def junctions_of(
-    hashes: Sequence[Any], others: Iterable[Sequence[Any]], per_block: int = 1
-) -> list[int]:
+def junctions_of(hashes: Sequence[Any], others: Iterable[Sequence[Any]], per_block: int = 1) -> list[int]:
     """Where a prompt parts from others, in hashes from its front, ascending; the longest `MAX_JUNCTIONS`.
 
     Args:

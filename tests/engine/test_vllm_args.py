@@ -249,3 +249,12 @@ def test_jenga_is_refused_where_it_cannot_be():
     with pytest.raises(SparkLLMError, match="spark.llm.memory.allocator=jenga decides it"):
         allocator("jenga", **taken)
     assert "mine.Scheduler" in allocator("auto", **taken)
+
+
+def test_junctions_are_planned_by_our_scheduler_with_either_allocator():
+    assert "junctions" not in allocator("auto")
+    more = {"spark.llm.memory.junctions.enabled": "true"}
+    for value in ("auto", "vllm"):
+        words = allocator(value, **more)
+        assert f'"allocator": "{value}"' in words
+        assert '"junctions": true' in words

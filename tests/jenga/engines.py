@@ -49,6 +49,19 @@ def ran(model, who, **more):
         }
 
 
+def junctions(model):
+    """Prefixes that three rows share, by vLLM's states and by planned ones under either allocator."""
+    planned = {"additional_config": {"spark_llm": {"memory": {"junctions": True}}}}
+    found = {}
+    for who, more in (("stock", {}), ("vllm", planned), ("jenga", planned)):
+        with jenga_engine.engine(
+            model, who, block_tokens=32, memory_bytes=3 << 20, max_model_len=256, **more
+        ) as one:
+            rows = jenga_engine.shared_by(3, 5, 0, seed=5)
+            found[who] = one.run(rows, 4, list(range(len(rows))))
+    return found
+
+
 def main(folder, file):
     """All of them."""
     found = {}
@@ -62,6 +75,7 @@ def main(folder, file):
         "additional_config": {"spark_llm": {"speculative": {"policy": "fixed", "pretend": "h100-8b"}}},
     }  # fmt: skip
     found["gemma4"]["jenga, speculation"] = ran(folder / "gemma4", "jenga", **speculative)
+    found["junctions"] = junctions(folder / "lfm2")
     Path(file).write_text(json.dumps(found))
 
 

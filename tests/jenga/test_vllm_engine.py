@@ -57,3 +57,13 @@ def test_speculation_drafts_beside_it(engines):
     assert found["speculates"]
     # The second pass asks what the first has answered.
     assert found["passes"][1]["steps"] < engines["gemma4"]["jenga"]["passes"][1]["steps"]
+
+
+@pytest.mark.parametrize("allocator", ["vllm", "jenga"])
+def test_the_second_row_of_a_prefix_hits_a_planned_junction(engines, allocator):
+    stock, planned = engines["junctions"]["stock"], engines["junctions"][allocator]
+    assert planned["allocator"] == allocator
+    assert planned["answers"] == stock["answers"]
+    # Five prefixes of 96 tokens, each stored by the first of three rows; vLLM stores it from the second on.
+    assert planned["hit"] == 5 * 2 * 96
+    assert planned["hit"] >= 2 * stock["hit"]
