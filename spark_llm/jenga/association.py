@@ -3,16 +3,20 @@
     many pages per request    |r1 r1 r1 r1|r1 r1  · |r2 r2 r2 r2|     by request: a large page empties with it
     few pages per request     |r1 r2 r3 r4|r5 r6 r7 r8|               by wave: no large page for each of them
 
-Rule: by request where it is expected to fill a large page, else by wave; chosen for each type by itself.
+Rule: by request where it is expected to fill a large page, else by wave; chosen for each type by itself. A
+wave has as many requests as fill `WAVE_LARGE_PAGES`, so that few large pages are left half empty.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from spark_llm.jenga.pool import LcmPool
+
+
+WAVE_LARGE_PAGES: Final = 16
 
 
 class Association:
@@ -26,7 +30,7 @@ class Association:
     def __init__(self, ratios: Sequence[int], expected_pages: Sequence[float]) -> None:
         self.by_request = tuple(pages >= ratio for ratio, pages in zip(ratios, expected_pages, strict=True))
         needed = [
-            -(-ratio // max(pages, 1.0))
+            -(-WAVE_LARGE_PAGES * ratio // max(pages, 1.0))
             for ratio, pages, alone in zip(ratios, expected_pages, self.by_request, strict=True)
             if not alone
         ]

@@ -123,7 +123,7 @@ def prefixes_of(
     first = np.ones(len(order), np.bool_)
     first[1:] = nodes[order][1:] != nodes[order][:-1]
     group = np.cumsum(first) - 1
-    seen = np.cumsum(usable[order]) - usable[order]
+    seen: NDArray[np.int64] = np.cumsum(usable[order]) - usable[order]
     uses = np.empty(len(order), np.int64)
     uses[order] = seen - seen[first][group]
     # The latest place from the back at which a request could use its unit; -1 before the first.

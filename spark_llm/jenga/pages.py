@@ -48,6 +48,16 @@ class PagePlan:
     ratios: tuple[int, ...]
 
     @property
+    def stride_bytes(self) -> tuple[int, ...]:
+        """Bytes from one small page to the next: page i of a type begins at ``i × stride`` of all memory."""
+        return tuple(self.large_bytes // ratio for ratio in self.ratios)
+
+    @property
+    def layer_bytes(self) -> tuple[int, ...]:
+        """Bytes from one layer to the next inside a small page."""
+        return tuple(small // spec.layers for small, spec in zip(self.small_bytes, self.specs, strict=True))
+
+    @property
     def padding_bytes(self) -> tuple[int, ...]:
         """Bytes of a large page that no small page of the type covers; 0 for a true LCM."""
         return tuple(
@@ -80,8 +90,9 @@ def plan_pages(
     """Chooses the pages of a model.
 
     The large page is the LCM of the small pages while it holds at most ``max_ratio`` of the smallest. Beyond,
-    it is the smallest multiple of the largest small page that leaves at most ``max_padding`` of itself
-    uncovered for every type. A state that is itself more than ``max_ratio`` token pages keeps such a ratio.
+    it is about a multiple of the largest small page: the smallest that leaves at most ``max_padding`` of
+    itself uncovered for every type. A state that is itself more than ``max_ratio`` token pages keeps such a
+    ratio, and where no padding is small enough the LCM stays.
 
     Args:
         specs: types of the model, one each.
@@ -114,13 +125,20 @@ def _plan(specs: tuple[KVSpec, ...], block_tokens: int, max_ratio: int, max_padd
     )
     large = lcm(*small)
     if large > max_ratio * min(small):
-        large = _padded(small, max_padding)
+        padded = _padded(small, max_padding)
+        if padded is not None:
+            return PagePlan(specs, blocks, small, *padded)
     return PagePlan(specs, blocks, small, large, tuple(large // size for size in small))
 
 
-def _padded(small: tuple[int, ...], max_padding: float) -> int:
-    """Padding is below one small page, so some multiple of the largest up to 1 / max_padding will do."""
-    large = max(small)
-    while any(large % size > max_padding * large for size in small):
-        large += max(small)
-    return large
+def _padded(small: tuple[int, ...], max_padding: float) -> tuple[int, tuple[int, ...]] | None:
+    """A large page that equal strides fill and that wastes little, with its ratios; None if there is none."""
+    for times in range(1, round(4 / max_padding)):
+        ratios = tuple(times * max(small) // size for size in small)
+        unit = ALIGN_BYTES * lcm(*ratios)
+        large = -(-times * max(small) // unit) * unit
+        if all(
+            large - ratio * size <= max_padding * large for ratio, size in zip(ratios, small, strict=True)
+        ):
+            return large, ratios
+    return None

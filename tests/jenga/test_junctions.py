@@ -86,6 +86,11 @@ def test_uses_count_down_and_leaders_come_first():
     assert isinstance(plan.of(0)[0], Junction)
 
 
+def test_state_is_dropped_after_its_last_use():
+    rows = [(group,) * 4 + (at,) for group in range(5) for at in (8, 9)]
+    assert replay_planned(junctions_of(rows, UNIT)).peak_states == 1
+
+
 def test_rows_in_flight_together_miss_without_a_leader():
     rows = [(1, 1, 1, 1, at) for at in range(6)]
     plan = junctions_of(rows, UNIT)

@@ -1,11 +1,9 @@
-from itertools import pairwise
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_configs import CONFIGS
 
-from spark_llm.jenga.association import Association
+from spark_llm.jenga.association import WAVE_LARGE_PAGES, Association
 from spark_llm.jenga.hf_config import from_config
 from spark_llm.jenga.pages import ALIGN_BYTES, MAX_PADDING, MAX_RATIO, MIN_LARGE_PAGES, plan_pages
 from spark_llm.jenga.pool import LcmPool
@@ -42,8 +40,13 @@ def test_a_large_page_holds_whole_small_pages_and_little_else(specs, block_token
         assert content <= small < content + specs[at].layers * ALIGN_BYTES
         assert ratio * small + pad == plan.large_bytes
         assert 0 <= pad <= MAX_PADDING * plan.large_bytes
+        assert ratio * plan.stride_bytes[at] == plan.large_bytes
+        assert plan.stride_bytes[at] % ALIGN_BYTES == 0
+        assert plan.layer_bytes[at] * specs[at].layers == small
+        assert plan.layer_bytes[at] % ALIGN_BYTES == 0
     smallest, largest = min(plan.small_bytes), max(plan.small_bytes)
-    assert max(plan.ratios) <= max(MAX_RATIO, largest / smallest / MAX_PADDING)
+    few = max(MAX_RATIO, 4 / MAX_PADDING * largest / smallest)
+    assert max(plan.ratios) <= few or set(plan.padding_bytes) == {0}
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -81,31 +84,28 @@ def test_no_types_are_refused():
 def test_association_by_what_a_request_fills():
     association = Association(ratios=(4, 100), expected_pages=(4, 10))
     assert association.by_request == (True, False)
-    assert association.wave_rows == 10
-    owners = [association.admit(row) for row in range(21)]
-    assert len({request for request, _ in owners}) == 21
+    rows = association.wave_rows
+    assert rows == WAVE_LARGE_PAGES * 10
+    owners = [association.admit(row) for row in range(2 * rows + 1)]
+    assert len({request for request, _ in owners}) == 2 * rows + 1
     waves = [wave for _, wave in owners]
-    assert [waves.count(wave) for wave in dict.fromkeys(waves)] == [10, 10, 1]
+    assert [waves.count(wave) for wave in dict.fromkeys(waves)] == [rows, rows, 1]
     assert association.admit(3) == owners[3]
 
 
 def test_a_waves_holes_are_its_own_until_its_last_request_ends():
-    pool, association = LcmPool(4, (4,)), Association((4,), (1,))
-    taken = {row: pool.allocate(0, *association.admit(row)) for row in range(4)}
-    assert {page // 4 for page in taken.values()} == {taken[0] // 4}
-    later = {row: pool.allocate(0, *association.admit(row)) for row in range(4, 6)}
-    assert {page // 4 for page in later.values()} == {later[4] // 4} != {taken[0] // 4}
-    for row in (4, 0, 1, 2):
-        pool.free(0, {**taken, **later}[row])
+    pool, association = LcmPool(4, (40,)), Association((40,), (20,))
+    rows = association.wave_rows
+    taken = {row: pool.allocate(0, *association.admit(row)) for row in range(rows + 1)}
+    first, second = taken[0] // 40, taken[rows] // 40
+    assert {page // 40 for row, page in taken.items() if row < rows} == {first} != {second}
+    for row in range(1, rows):
+        pool.free(0, taken[row])
         association.finish(row, pool)
-    # Holes in both large pages; an owner of nothing takes those that nobody else will.
-    assert pool.allocate(0, None) // 4 not in {taken[0] // 4, later[4] // 4}
-    pool.free(0, taken[3])
-    association.finish(3, pool)
-    assert pool.free_large_pages == 2
-
-
-def test_waves_are_numbered_in_order():
-    association = Association((8,), (4,))
-    waves = [association.admit(row)[0][1] for row in range(8)]
-    assert all(after - before in (0, 1) for before, after in pairwise(waves))
+    # Only holes of owners that have gone are for a page without an owner.
+    other = pool.allocate(0, None)
+    assert other // 40 not in {first, second}
+    pool.free(0, other)
+    pool.free(0, taken[0], (1, 0))
+    association.finish(0, pool)
+    assert pool.allocate(0, None) // 40 == first

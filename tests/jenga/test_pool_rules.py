@@ -66,13 +66,14 @@ def test_all_types_of_a_prefix_leave_together():
 
 
 def test_step_4_another_owners_hole_before_losing_content_and_first_where_the_owner_has_gone():
-    pages = LcmPool(2, (3,))
-    kept, left = pages.allocate(A, "r"), pages.allocate(A, "s")
-    pages.release("s")
-    assert large(pages.allocate(A, "t"), 3) == large(left, 3)
-    pages.free(A, pages.allocate(A, "t"), (1, 0))
-    assert large(pages.allocate(A, "t"), 3) == large(kept, 3)
-    assert pages.cached_pages(A) == 1
+    for gone, stays in (("r", "s"), ("s", "r")):
+        pages = LcmPool(2, (3,))
+        at = {owner: large(pages.allocate(A, owner), 3) for owner in "rs"}
+        pages.release(gone)
+        assert large(pages.allocate(A, "t"), 3) == at[gone]
+        pages.free(A, pages.allocate(A, "t"), (1, 0))
+        assert large(pages.allocate(A, "t"), 3) == at[stays]
+        assert pages.cached_pages(A) == 1
 
 
 def test_step_5_the_cached_page_with_the_lowest_key():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -6,6 +8,7 @@ from model_configs import CONFIGS
 from spark_llm.jenga.choose import choose
 from spark_llm.jenga.grouped import grouped_layout
 from spark_llm.jenga.hf_config import from_config
+from spark_llm.jenga.pages import plan_pages
 from spark_llm.jenga.waste import ALL_FULL, GROUPED, JENGA, POLICIES, Length, waste
 
 SPECS = {name: from_config(config) for name, config in CONFIGS.items()}
@@ -77,6 +80,20 @@ def test_layers_of_padding():
     layout = grouped_layout(SPECS["gemma-3-27b"], 16)
     assert (layout.groups, layout.group_layers, layout.padding_layers) == ((6, 1), 10, 8)
     assert grouped_layout(SPECS["gemma-4-like"], 16).block_tokens == (16, 32)
+
+
+def test_nearly_equal_layer_counts_are_padded_to_the_larger():
+    specs = [
+        replace(spec, layers=layers) for spec, layers in zip(SPECS["gpt-oss-20b"], (12, 13), strict=True)
+    ]
+    layout = grouped_layout(specs, 16)
+    assert (layout.groups, layout.group_layers, layout.padding_layers) == ((1, 1), 13, 1)
+
+
+def test_the_reserved_large_page_is_counted_against_jenga():
+    specs = SPECS["gemma-3-12b"]
+    memory = 100 * plan_pages(specs).large_bytes
+    assert choose(specs, [Length(400)], memory).gain == pytest.approx(-0.01)
 
 
 @settings(deadline=None)
