@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class JengaKVCacheConfig(KVCacheConfig):  # type: ignore[misc]
+class JengaKVCacheConfig(KVCacheConfig):
     """`num_blocks` counts large pages.
 
     Attributes:

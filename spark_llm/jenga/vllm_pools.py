@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from spark_llm.jenga.vllm_layout import JengaKVCacheConfig
 
 
-class TypePool(BlockPool):  # type: ignore[misc]
+class TypePool(BlockPool):
     """The blocks of one group.
 
     Args:
