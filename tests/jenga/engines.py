@@ -18,8 +18,8 @@ import jenga_toys
 
 from spark_llm.engine.vllm_args import LOOK_UP_PROPOSER
 
-MEMORY_BYTES = {"gemma3": 5 << 19, "gemma4": 3 << 20, "gpt-oss": 3 << 19, "lfm2": 1 << 19}
-ROWS, ANSWER_TOKENS = 16, 24
+MEMORY_BYTES = {"gemma3": 2 << 20, "gemma4": 5 << 19, "gpt-oss": 5 << 18, "lfm2": 3 << 17}
+ROWS, ANSWER_TOKENS = 12, 18
 
 
 def prompts():
@@ -33,7 +33,7 @@ def prompts():
 def ran(model, who, **more):
     """Both passes of one engine."""
     with jenga_engine.engine(
-        model, who, block_tokens=32, memory_bytes=MEMORY_BYTES[model.name], max_model_len=256, **more
+        model, who, block_tokens=32, memory_bytes=MEMORY_BYTES[model.name], max_model_len=192, **more
     ) as one:
         priority = [number % 4 for number in range(ROWS)]
         passes = [one.run(prompts(), ANSWER_TOKENS, priority, empty=empty) for empty in (True, False)]
