@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 from vllm.v1.core.block_pool import BlockHashToBlockMap, BlockPool
 from vllm.v1.kv_cache_interface import MambaSpec
 
-from spark_llm.jenga.association import Association
+from spark_llm.jenga.association import WAVE_LARGE_PAGES, Association
+from spark_llm.jenga.pages import MIN_LARGE_PAGES
 from spark_llm.jenga.pool import CACHED, LcmPool
 
 if TYPE_CHECKING:
@@ -141,7 +142,9 @@ class SharedPages:
         self.pages = LcmPool(config.num_blocks, config.ratios, reserved=1, on_evict=self._evicted)
         self.owners: Sequence[Any] = [None] * len(config.ratios)
         self.clock = 0
-        self.association = Association(config.ratios, config.expected_pages)
+        # Of a small pool a large wave would hold most, holes and all, until its last row ends.
+        wave_large_pages = max(1, min(WAVE_LARGE_PAGES, config.num_blocks // MIN_LARGE_PAGES))
+        self.association = Association(config.ratios, config.expected_pages, wave_large_pages)
         self._running: set[str] = set()
         self._token_ratios = [
             ratio
