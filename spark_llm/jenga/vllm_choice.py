@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from spark_llm.jenga.pages import PagePlan
     from spark_llm.jenga.vllm_layout import Layers
 
-AUTO: Final = "auto"
 VLLM: Final = "vllm"
 USUAL_TOKENS: Final = 512
 
@@ -95,7 +94,7 @@ def choice_of(
     """
     if asked == VLLM:
         return Choice(GROUPED, 0.0, "spark.llm.memory.allocator is vllm")
-    if len(layers.specs) == 1 and asked == AUTO:
+    if len(layers.specs) == 1:
         return Choice(GROUPED, 0.0, "all layers are alike: vLLM's pages waste nothing")
     why_not = why_not or layers.misfit()
     plan = None if why_not else plan_of(layers, memory_bytes)

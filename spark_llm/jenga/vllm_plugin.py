@@ -40,7 +40,7 @@ def register() -> None:
     from vllm.v1.engine import core
 
     vllms_own = core.get_kv_cache_configs
-    if getattr(vllms_own, "spark_llm", False):
+    if _registered():
         return
 
     def get_kv_cache_configs(
@@ -51,6 +51,12 @@ def register() -> None:
 
     get_kv_cache_configs.spark_llm = True  # type: ignore[attr-defined]
     core.get_kv_cache_configs = get_kv_cache_configs
+
+
+def _registered() -> bool:
+    from vllm.v1.engine import core
+
+    return bool(getattr(core.get_kv_cache_configs, "spark_llm", False))
 
 
 def laid_out(
@@ -114,7 +120,7 @@ class JengaMixin(Scheduler):
 
             self.jenga = install(self.kv_cache_manager.coordinator, self.kv_cache_config)
             self.kv_cache_manager.block_pool = self.jenga
-        elif settings is not None and settings["allocator"] == JENGA:
+        elif settings is not None and settings["allocator"] == JENGA and not _registered():
             raise ValueError(
                 "spark.llm.memory.allocator=jenga, but vLLM did not load the plug-in spark_llm_memory: "
                 "name it in VLLM_PLUGINS"
