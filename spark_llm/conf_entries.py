@@ -116,6 +116,18 @@ ENTRIES: Final[tuple[Entry, ...]] = (
         scope="restart",
     ),
     _entry(
+        "memory.allocator", "string", "auto",
+        "Who lays out the KV cache: vllm; jenga, which gives layers that keep different things pages of "
+        "different sizes; or auto, which is jenga where over 5 % more rows are predicted to fit.",
+        allowed=("auto", "jenga", "vllm"), scope="restart",
+    ),
+    _entry(
+        "memory.junctions.enabled", "boolean", "false",
+        "Models with recurrent layers, on CPU: states are stored where the waiting rows' prefixes branch, so "
+        "that the second row of a prefix hits it.",
+        scope="restart",
+    ),
+    _entry(
         "engine.args", "json", None,
         'JSON object of further vLLM arguments, such as {"enforce_eager": true}.',
         scope="restart",

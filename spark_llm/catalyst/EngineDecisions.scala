@@ -7,8 +7,19 @@ package org.apache.spark.sql.llm
 object EngineDecisions {
   private val Speculative = "Speculative"
   private val Key = "spark.llm.speculative.enabled"
+  private val Allocator = "Allocator"
 
-  def apply(settings: Map[String, String]): Seq[Decision] = Seq(speculative(settings))
+  def apply(settings: Map[String, String]): Seq[Decision] = Seq(speculative(settings)) ++ allocator(settings)
+
+  /** Which allocator an engine of ours gets; the engine knows its layers and decides, and tells in its log. */
+  private def allocator(settings: Map[String, String]): Option[Decision] =
+    if (EngineKind.of(settings) != EngineKind.Vllm) None
+    else
+      LLMConf.get(settings, "spark.llm.memory.allocator").map(_.trim.toLowerCase) match {
+        case Some("vllm") => Some(Decision.refused(Allocator, "spark.llm.memory.allocator is vllm"))
+        case Some("jenga") => Some(Decision.applied(Allocator, "jenga, or the engine does not start and says why"))
+        case _ => Some(Decision.refused(Allocator, "auto: decided by the engine when it starts"))
+      }
 
   private def speculative(settings: Map[String, String]): Decision = {
     def value(name: String): Option[String] = LLMConf.get(settings, s"spark.llm.speculative.$name")

@@ -1,4 +1,4 @@
-"""From spark.llm.engine.* to the command line and environment of vLLM's API server; pure."""
+"""From spark.llm.engine.* to the command line and environment of vLLM's API server."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from spark_llm.costmodel.store import KEY as STEP_TIME_KEY
 from spark_llm.costmodel.store import read_step_time
+from spark_llm.engine.memory_args import ALLOCATOR, memory_of
 from spark_llm.errors import invalid_conf
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 SERVER_MODULE = "vllm.entrypoints.openai.api_server"
 PLUGIN_NAME = "spark_llm_batch"
+MEMORY_PLUGIN_NAME = "spark_llm_memory"
 SCHEDULER = "spark_llm.engine.vllm_scheduler.SparkScheduler"
 ASYNC_SCHEDULER = "spark_llm.engine.vllm_scheduler.SparkAsyncScheduler"
 LOOK_UP_PROPOSER = "spark_llm.smartspec.vllm_plugin.LookUpProposer"
@@ -41,6 +43,7 @@ _TAKEN = {
 _TAKEN_BY_SPECULATION = dict.fromkeys(
     ("scheduler-cls", "speculative-config", "additional-config"), f"{_SPECULATIVE}=true decides it"
 )
+_TAKEN_BY_JENGA = dict.fromkeys(("scheduler-cls", "additional-config"), f"{ALLOCATOR}=jenga decides it")
 
 Device = Literal["cpu", "gpu"]
 
@@ -126,7 +129,7 @@ def launch_of(
         options["max-num-batched-tokens"] = CPU_MAX_NUM_BATCHED_TOKENS
     else:
         options["gpu-memory-utilization"] = conf.get("spark.llm.engine.gpuMemoryFraction")
-    options.update(_speculative(conf, socket, machine))
+    options.update(_techniques(conf, model, socket, machine))
     options.update(_extra(conf))
     for key in ("kv-cache-memory-bytes", "gpu-memory-utilization") if memory_share < 1 else ():
         if options.get(key) is not None:
@@ -145,6 +148,16 @@ def _dtype(conf: Conf, machine: Machine) -> str:
     """The user's choice; `auto`, the model's own format, is no bargain where the CPU has to emulate it."""
     chosen = conf.text("spark.llm.engine.dtype")
     return "float32" if chosen == "auto" and not machine.bfloat16 else chosen
+
+
+def _techniques(conf: Conf, model: str, socket: str, machine: Machine) -> dict[str, Any]:
+    """Our scheduler, and our part of vLLM's additional configuration; nothing where nothing is on."""
+    options = _speculative(conf, socket, machine)
+    if (memory := memory_of(conf, model, socket, machine.device)) is not None:
+        options.setdefault("scheduler-cls", SCHEDULER)
+        ours = options.setdefault("additional-config", {"spark_llm": {}})["spark_llm"]
+        ours["memory"] = memory
+    return options
 
 
 def _speculative(conf: Conf, socket: str, machine: Machine) -> dict[str, Any]:
@@ -176,6 +189,8 @@ def _speculative(conf: Conf, socket: str, machine: Machine) -> dict[str, Any]:
 def _extra(conf: Conf) -> dict[str, Any]:
     extra = {key.replace("_", "-"): value for key, value in (conf.get(_KEY) or {}).items()}
     taken = _TAKEN | (_TAKEN_BY_SPECULATION if conf.flag(_SPECULATIVE) else {})
+    if conf.text(ALLOCATOR) == "jenga":
+        taken = _TAKEN_BY_JENGA | taken
     for key in extra:
         if key in taken:
             raise invalid_conf(_KEY, key, f"other arguments than this one, for {taken[key]}")
@@ -230,4 +245,4 @@ def omp_threads(cores: int) -> int:
 def _plugins(machine: Machine, environ: Mapping[str, str]) -> str:
     """VLLM_PLUGINS with ours in it: added to what the user allows, else to the platform plug-ins alone."""
     allowed = environ["VLLM_PLUGINS"].split(",") if "VLLM_PLUGINS" in environ else list(machine.plugins)
-    return ",".join(dict.fromkeys([*filter(None, allowed), PLUGIN_NAME]))
+    return ",".join(dict.fromkeys([*filter(None, allowed), PLUGIN_NAME, MEMORY_PLUGIN_NAME]))

@@ -25,12 +25,18 @@ class Association:
     Args:
         ratios: small pages per large page, by type.
         expected_pages: small pages that a request will need, by type.
+        wave_large_pages: large pages that a wave is to fill.
     """
 
-    def __init__(self, ratios: Sequence[int], expected_pages: Sequence[float]) -> None:
+    def __init__(
+        self,
+        ratios: Sequence[int],
+        expected_pages: Sequence[float],
+        wave_large_pages: int = WAVE_LARGE_PAGES,
+    ) -> None:
         self.by_request = tuple(pages >= ratio for ratio, pages in zip(ratios, expected_pages, strict=True))
         needed = [
-            -(-WAVE_LARGE_PAGES * ratio // max(pages, 1.0))
+            -(-wave_large_pages * ratio // max(pages, 1.0))
             for ratio, pages, alone in zip(ratios, expected_pages, self.by_request, strict=True)
             if not alone
         ]

@@ -55,7 +55,7 @@ class Run:
         preemptions: requests that lost their pages.
         mean_running: requests per step.
         peak_running: most at a time.
-        taken_share: mean share of the memory that was taken while requests waited; NaN if none ever did.
+        taken_share: mean share of the memory that was taken while requests waited; None if none did.
     """
 
     seconds: float
@@ -63,7 +63,7 @@ class Run:
     preemptions: int
     mean_running: float
     peak_running: int
-    taken_share: float
+    taken_share: float | None
 
 
 class Engine:
@@ -169,7 +169,7 @@ class Engine:
             running = [request for request in running if not self._done(request)]
         return Run(
             seconds, steps, preemptions, rows / max(steps, 1), peak,
-            taken / full_steps if full_steps else float("nan"),
+            taken / full_steps if full_steps else None,
         )  # fmt: skip
 
     def _advance(self, request: Request, chunk: int) -> bool:

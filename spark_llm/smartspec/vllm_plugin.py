@@ -189,7 +189,8 @@ class SpeculationMixin(Scheduler):
         self._memory.save()
 
     def _surroundings(self) -> Surroundings:
-        free_blocks = self.kv_cache_manager.block_pool.get_num_free_blocks()
+        pool = self.kv_cache_manager.block_pool
+        free_blocks = getattr(pool, "free_token_blocks", pool.get_num_free_blocks)()
         tokens = rows = 0
         for request in self.running:
             if request.is_prefill_chunk:

@@ -97,7 +97,8 @@ def test_an_entry_point_is_written_when_none_is_installed(tmp_path, monkeypatch)
     assert path[-2:] == ["/a", "/b"]
     (found,) = distributions(path=[path[1]])
     assert [(point.group, point.name) for point in found.entry_points] == [
-        ("vllm.endpoint_plugins", "spark_llm_batch")
+        ("vllm.endpoint_plugins", "spark_llm_batch"),
+        ("vllm.general_plugins", "spark_llm_memory"),
     ]
 
 

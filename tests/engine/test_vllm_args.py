@@ -25,7 +25,9 @@ def test_command_on_cpu():
         "--block-size 32 --enable-prefix-caching --enable-prompt-tokens-details "
         '--structured-outputs-config {"backend": "xgrammar"} '
         "--scheduling-policy priority --load-format safetensors --no-use-tqdm-on-load --disable-uvicorn-access-log --enforce-eager "
-        "--max-num-seqs 256 --max-num-batched-tokens 4096"
+        "--max-num-seqs 256 --max-num-batched-tokens 4096 "
+        "--scheduler-cls spark_llm.engine.vllm_scheduler.SparkScheduler "
+        '--additional-config {"spark_llm": {"memory": {"allocator": "auto", "file": "/run/memory.json"}}}'
     )
 
 
@@ -107,7 +109,7 @@ def test_environment_on_cpu():
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "OMP_NUM_THREADS": "7",
         "OMP_WAIT_POLICY": "PASSIVE",
-        "VLLM_PLUGINS": "spark_llm_batch",
+        "VLLM_PLUGINS": "spark_llm_batch,spark_llm_memory",
     }
 
 
@@ -115,7 +117,7 @@ def test_environment_on_gpu_with_a_hub_name():
     assert launch(GPU, model="org/m").environment == {
         "VLLM_NO_USAGE_STATS": "1",
         "TOKENIZERS_PARALLELISM": "false",
-        "VLLM_PLUGINS": "some_platform,spark_llm_batch",
+        "VLLM_PLUGINS": "some_platform,spark_llm_batch,spark_llm_memory",
     }
 
 
@@ -131,7 +133,7 @@ def test_the_users_environment_wins():
     chosen = launch(environ=user).environment
     assert "OMP_NUM_THREADS" not in chosen
     assert "HF_HUB_OFFLINE" not in chosen
-    assert chosen["VLLM_PLUGINS"] == "mine,spark_llm_batch"
+    assert chosen["VLLM_PLUGINS"] == "mine,spark_llm_batch,spark_llm_memory"
 
 
 @pytest.mark.parametrize(("cores", "threads"), [(1, "1"), (2, "1"), (64, "63")])
@@ -183,7 +185,8 @@ def speculative(machine=CPU, **conf):
 
 
 def test_speculation_is_off_unless_asked_for():
-    assert not {"--scheduler-cls", "--speculative-config", "--additional-config"} & set(launch().arguments)
+    assert "--speculative-config" not in launch().arguments
+    assert "speculative" not in " ".join(launch().arguments)
 
 
 def test_speculation_with_drafts_of_our_own():
@@ -195,7 +198,10 @@ def test_speculation_with_drafts_of_our_own():
             "num_speculative_tokens": 5,
         },
         "--additional-config": {
-            "spark_llm": {"speculative": {"policy": "goodput", "vitals": "/run/e/vitals.json"}}
+            "spark_llm": {
+                "speculative": {"policy": "goodput", "vitals": "/run/e/vitals.json"},
+                "memory": {"allocator": "auto", "file": "/run/e/memory.json"},
+            }
         },
     }
 
@@ -231,3 +237,42 @@ def test_a_measured_step_time_is_what_the_policy_starts_from(tmp_path):
     path.write_text("{}")
     with pytest.raises(SparkLLMError, match=r"spark\.llm\.costmodel\.path"):
         launch_of(parse_conf(conf), "/models/m", "m", "/run/e/s", CPU, {})
+
+
+def allocator(value, machine=CPU, model="/models/m", **more):
+    settings = {"spark.llm.memory.allocator": value} | more
+    return " ".join(launch_of(parse_conf(settings), model, "m", "/run/s", machine, {}).arguments)
+
+
+@pytest.mark.parametrize(("value", "machine"), [("vllm", CPU), ("vllm", GPU), ("auto", GPU)])
+def test_an_engine_that_has_no_choice_is_started_as_without_us(value, machine):
+    assert "scheduler-cls" not in allocator(value, machine)
+    assert "additional-config" not in allocator(value, machine)
+
+
+def test_a_model_whose_layers_are_alike_leaves_nothing_to_choose(tmp_path):
+    config = {"model_type": "qwen3", "num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 64}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert "additional-config" not in allocator("auto", model=str(tmp_path))
+    assert '"allocator": "jenga"' in allocator("jenga", model=str(tmp_path))
+    config |= {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": 128}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert '"allocator": "auto"' in allocator("auto", model=str(tmp_path))
+
+
+def test_jenga_is_refused_where_it_cannot_be():
+    with pytest.raises(SparkLLMError, match="auto or vllm: vLLM's GPU runner"):
+        allocator("jenga", GPU)
+    taken = {"spark.llm.engine.args": '{"scheduler_cls": "mine.Scheduler"}'}
+    with pytest.raises(SparkLLMError, match="spark.llm.memory.allocator=jenga decides it"):
+        allocator("jenga", **taken)
+    assert "mine.Scheduler" in allocator("auto", **taken)
+
+
+def test_junctions_are_planned_by_our_scheduler_with_either_allocator():
+    assert "junctions" not in allocator("auto")
+    more = {"spark.llm.memory.junctions.enabled": "true"}
+    for value in ("auto", "vllm"):
+        words = allocator(value, **more)
+        assert f'"allocator": "{value}"' in words
+        assert '"junctions": true' in words
