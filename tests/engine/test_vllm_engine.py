@@ -111,6 +111,48 @@ def test_answers_with_usage_and_cached_prefix(engine, client):
     assert max(step.kv_tokens for step in steps) > max(one.prompt_tokens for one in both)
 
 
+def test_speculation_saves_steps_and_changes_no_answer(client, supervisor, tmp_path):
+    """Copies, and JSON under a grammar, in an engine that speculates and in one that does not."""
+    rows = [
+        json.dumps({"title": f"Order {n} of the blue wooden chair", "urgent": n % 2 == 0}) for n in range(24)
+    ]
+    schema = {
+        "type": "object",
+        "properties": {"title": {"type": "string"}, "urgent": {"type": "boolean"}},
+        "required": ["title", "urgent"],
+        "additionalProperties": False,
+    }
+    form = Constraint(json_schema=schema)
+    asked = [
+        ([f"Copy the title.\n{row}" for row in rows], None),
+        ([f"Give title and urgent as JSON.\n{row}" for row in rows], form),
+    ]
+    conf = {
+        "spark.llm.model": str(DEMO_MODEL),
+        "spark.llm.engine.maxModelLen": str(MAX_MODEL_LEN),
+        "spark.llm.engine.kvCacheMemory": "64m",
+        "spark.llm.engine.dtype": "float32",
+        "spark.llm.speculative.enabled": "true",
+        # Of the others it depends on the speed of the machine whether they draft at all.
+        "spark.llm.speculative.policy": "fixed",
+        "spark.llm.speculative.dir": str(tmp_path / "memory"),
+    }
+    engine = supervisor(conf, folder=tmp_path / "s")
+    engine.until("ready", timeout=300)
+    address = str(engine.folder / "engine.sock")
+    ours = HttpBatchClient(address, str(engine.folder / "state.json"), 300.0)
+    try:
+        for users, constraint in asked:
+            plain, drafted = (ask(one, users, constraint, max_tokens=48) for one in (client, ours))
+            assert [each.text for each in drafted] == [each.text for each in plain]
+            assert [each.generated_tokens for each in drafted] == [each.generated_tokens for each in plain]
+        figures = parse(get_text(address, PATH))
+    finally:
+        ours.close()
+    assert figures["spec_decode_num_accepted_tokens"] > 0.3 * figures["generation_tokens"]
+    assert figures["speculation_draft_length"] > 0
+
+
 def test_a_prompt_that_is_too_long_fails_alone(client):
     found = ask(client, ["short", "x y " * 2000, "short too", "x" * 10_000_000])
     assert [one.condition for one in found] == [None, "LLM_PROMPT_TOO_LONG", None, "LLM_PROMPT_TOO_LONG"]
@@ -309,45 +351,3 @@ def test_a_killed_supervisor_leaves_nothing_and_the_next_one_starts(tmp_path, su
     left = members(ready["pid"])
     one.clean()
     assert not left
-
-
-def test_speculation_saves_steps_and_changes_no_answer(client, supervisor, tmp_path):
-    """Copies, and JSON under a grammar, in an engine that speculates and in one that does not."""
-    rows = [
-        json.dumps({"title": f"Order {n} of the blue wooden chair", "urgent": n % 2 == 0}) for n in range(24)
-    ]
-    schema = {
-        "type": "object",
-        "properties": {"title": {"type": "string"}, "urgent": {"type": "boolean"}},
-        "required": ["title", "urgent"],
-        "additionalProperties": False,
-    }
-    form = Constraint(json_schema=schema)
-    asked = [
-        ([f"Copy the title.\n{row}" for row in rows], None),
-        ([f"Give title and urgent as JSON.\n{row}" for row in rows], form),
-    ]
-    conf = {
-        "spark.llm.model": str(DEMO_MODEL),
-        "spark.llm.engine.maxModelLen": str(MAX_MODEL_LEN),
-        "spark.llm.engine.kvCacheMemory": "64m",
-        "spark.llm.engine.dtype": "float32",
-        "spark.llm.speculative.enabled": "true",
-        # Of the others it depends on the speed of the machine whether they draft at all.
-        "spark.llm.speculative.policy": "fixed",
-        "spark.llm.speculative.dir": str(tmp_path / "memory"),
-    }
-    engine = supervisor(conf, folder=tmp_path / "s")
-    engine.until("ready", timeout=300)
-    address = str(engine.folder / "engine.sock")
-    ours = HttpBatchClient(address, str(engine.folder / "state.json"), 300.0)
-    try:
-        for users, constraint in asked:
-            plain, drafted = (ask(one, users, constraint, max_tokens=48) for one in (client, ours))
-            assert [each.text for each in drafted] == [each.text for each in plain]
-            assert [each.generated_tokens for each in drafted] == [each.generated_tokens for each in plain]
-        figures = parse(get_text(address, PATH))
-    finally:
-        ours.close()
-    assert figures["spec_decode_num_accepted_tokens"] > 0.3 * figures["generation_tokens"]
-    assert figures["speculation_draft_length"] > 0

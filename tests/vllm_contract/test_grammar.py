@@ -50,7 +50,7 @@ def test_drafts_from_vllms_own_grammar():
     assert readable(grammar)
     assert not readable(GuidanceGrammar(None, None, len(words)))
     drafts = Drafts(ForcedDrafter(len(words), lambda text: [words.index("ab"), *map(words.index, text[2:])]))
-    row = drafts.start("r", [], "q", grammar)
+    row = drafts.start([], "q", grammar)
     draft = row.draft(9)
     assert [words[token] for token in draft.tokens] == ["ab", "c"]
     assert (draft.sources, draft.forced) == (("jump", "jump"), 0)
