@@ -45,9 +45,9 @@ def registered_twice(tmp_path, monkeypatch):
 def test_loaded_once_and_only_where_allowed(registered_twice, monkeypatch, allowed, names):
     from vllm.plugins import ENDPOINT_PLUGINS_GROUP, load_endpoint_plugins
 
-    from spark_llm.engine.plugin_path import GROUP
+    from spark_llm.engine.plugin_path import ENTRY_POINTS
 
-    assert ENDPOINT_PLUGINS_GROUP == GROUP
+    assert ENDPOINT_PLUGINS_GROUP == ENTRY_POINTS[0][0]
     if allowed is None:
         monkeypatch.delenv("VLLM_PLUGINS", raising=False)
     else:
