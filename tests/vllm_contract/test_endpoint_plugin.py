@@ -47,7 +47,7 @@ def test_loaded_once_and_only_where_allowed(registered_twice, monkeypatch, allow
 
     from spark_llm.engine.plugin_path import ENTRY_POINTS
 
-    assert ENDPOINT_PLUGINS_GROUP == ENTRY_POINTS[0][0]
+    assert ENTRY_POINTS[0][0] == ENDPOINT_PLUGINS_GROUP
     if allowed is None:
         monkeypatch.delenv("VLLM_PLUGINS", raising=False)
     else:
