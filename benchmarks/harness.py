@@ -12,6 +12,26 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def vllm_alone(plugins: str, log_level: str) -> None:
+    """Keeps vLLM in this process and on one core; to be called before torch is imported.
+
+    Args:
+        plugins: names of the plug-ins that may load, separated by commas.
+        log_level: of vLLM, where the environment has none.
+    """
+    os.environ.update(
+        VLLM_ENABLE_V1_MULTIPROCESSING="0",
+        VLLM_NO_USAGE_STATS="1",
+        HF_HUB_OFFLINE="1",
+        VLLM_CPU_CI_ENV="1",
+        OMP_NUM_THREADS="1",
+        NUMBA_NUM_THREADS="1",
+        VLLM_PLUGINS=plugins,
+    )
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", log_level)
+    os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+
+
 def machine() -> dict[str, Any]:
     """Processor, cores and memory of this machine, in words that mean something elsewhere."""
     cpu = next(

@@ -26,7 +26,6 @@ import argparse
 import contextlib
 import gc
 import json
-import os
 import random
 import tempfile
 from collections.abc import Sequence
@@ -72,17 +71,8 @@ def main() -> None:
 
 
 def alone() -> None:
-    """Keeps vLLM in this process and on one core; to be called before torch is imported."""
-    os.environ.update(
-        VLLM_ENABLE_V1_MULTIPROCESSING="0",
-        VLLM_NO_USAGE_STATS="1",
-        HF_HUB_OFFLINE="1",
-        VLLM_CPU_CI_ENV="1",
-        OMP_NUM_THREADS="1",
-        VLLM_PLUGINS="spark_llm_memory",
-    )
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "CRITICAL")
-    os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+    """See `harness.vllm_alone`; the allocator's plug-in may load."""
+    harness.vllm_alone(plugins="spark_llm_memory", log_level="CRITICAL")
 
 
 def compare(model: Path, block: int, count: int, seed: int) -> list[dict[str, Any]]:

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -147,17 +146,7 @@ class Engine:
     """vLLM in this process, with or without our scheduler."""
 
     def __init__(self, model: Path, who: str) -> None:
-        os.environ.update(
-            VLLM_ENABLE_V1_MULTIPROCESSING="0",
-            VLLM_NO_USAGE_STATS="1",
-            HF_HUB_OFFLINE="1",
-            VLLM_CPU_CI_ENV="1",
-            OMP_NUM_THREADS="1",
-            NUMBA_NUM_THREADS="1",
-            VLLM_PLUGINS="",
-        )
-        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+        harness.vllm_alone(plugins="", log_level="ERROR")
         from vllm import LLM
 
         from spark_llm.engine.vllm_args import LOOK_UP_PROPOSER, SCHEDULER
