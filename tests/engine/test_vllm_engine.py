@@ -150,7 +150,9 @@ def test_speculation_saves_steps_and_changes_no_answer(client, supervisor, tmp_p
     finally:
         ours.close()
     assert figures["spec_decode_num_accepted_tokens"] > 0.3 * figures["generation_tokens"]
-    assert figures["speculation_draft_length"] > 0
+    # Of its last second only, in which there may have been nothing to draft from.
+    assert 0 <= figures["speculation_draft_length"] <= 7
+    assert 0 <= figures["speculation_acceptance_rate"] <= 1
 
 
 def test_a_prompt_that_is_too_long_fails_alone(client):

@@ -25,10 +25,13 @@ def total_bytes(folder):
 
 def test_the_oldest_files_go_when_a_query_ends(spark, conf, cache):
     run(spark, SQL.replace("'p'", "'q'"))
-    old = files(cache)
-    for i in range(4 - len(old)):
-        old.append(old[0].with_name(f"part-{i:08}-0000-0000-0000-000000000000.parquet"))
-        old[-1].write_bytes(old[0].read_bytes())
+    first, *others = files(cache)
+    for path in others:
+        path.unlink()
+    # Alike in size, so that it does not matter which of them go.
+    old = [first, *(first.with_name(f"part-{i:08}-0000-0000-0000-000000000000.parquet") for i in range(3))]
+    for path in old[1:]:
+        path.write_bytes(first.read_bytes())
     for hours, path in enumerate(old, start=2):
         os.utime(path, (time.time() - 3600 * hours,) * 2)
     run(spark)
