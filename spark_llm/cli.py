@@ -6,16 +6,28 @@ import argparse
 import os
 import runpy
 import sys
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
 
 from spark_llm.analyze.command import add_arguments
 from spark_llm.cache.command import add_arguments as add_cache_arguments
 from spark_llm.costmodel.command import add_arguments as add_profile_arguments
+from spark_llm.errors import SparkLLMError
 from spark_llm.jenga.command import add_arguments as add_memory_arguments
 from spark_llm.report.command import add_arguments as add_report_arguments
+from spark_llm.spark_defaults import SettingError, read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+# run(options) of each does the work; only the chosen one's imports are paid for.
+COMMANDS: Final = {
+    "analyze": "spark_llm.analyze.command",
+    "report": "spark_llm.report.command",
+    "cache": "spark_llm.cache.command",
+    "profile": "spark_llm.costmodel.command",
+    "memory": "spark_llm.jenga.command",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,17 +37,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The demo's options are its own, --help included.
         return _demo(given[1:])
     chosen = parser().parse_args(given)
-    if chosen.verb == "analyze":
-        return _analyze(chosen)
-    if chosen.verb == "report":
-        return _report(chosen)
-    if chosen.verb == "cache":
-        return _cache(chosen)
-    if chosen.verb == "profile":
-        return _profile(chosen)
-    if chosen.verb == "memory":
-        return _memory(chosen)
-    return _jar() if chosen.verb == "jar" else _doctor(chosen.conf, start_engine=chosen.engine)
+    if chosen.verb == "jar":
+        return _jar()
+    if chosen.verb == "doctor":
+        return _doctor(chosen.conf, start_engine=chosen.engine)
+    try:
+        return int(import_module(COMMANDS[chosen.verb]).run(chosen))
+    except (SparkLLMError, SettingError) as error:
+        print(error, file=sys.stderr)
+        return 2
 
 
 def parser() -> argparse.ArgumentParser:
@@ -119,7 +129,6 @@ def parser() -> argparse.ArgumentParser:
 def _doctor(conf: Sequence[str], *, start_engine: bool) -> int:
     from spark_llm.doctor.host import Host
     from spark_llm.doctor.run import examine, summary
-    from spark_llm.spark_defaults import SettingError, read_settings
 
     try:
         settings = read_settings(conf, os.environ)
@@ -132,36 +141,6 @@ def _doctor(conf: Sequence[str], *, start_engine: bool) -> int:
         checks.append(check)
     print(summary(checks))
     return 1 if any(check.status == "FAIL" for check in checks) else 0
-
-
-def _analyze(options: argparse.Namespace) -> int:
-    from spark_llm.analyze.command import run
-
-    return run(options)
-
-
-def _report(options: argparse.Namespace) -> int:
-    from spark_llm.report.command import run
-
-    return run(options)
-
-
-def _cache(options: argparse.Namespace) -> int:
-    from spark_llm.cache.command import run
-
-    return run(options)
-
-
-def _profile(options: argparse.Namespace) -> int:
-    from spark_llm.costmodel.command import run
-
-    return run(options)
-
-
-def _memory(options: argparse.Namespace) -> int:
-    from spark_llm.jenga.command import run
-
-    return run(options)
 
 
 def _jar() -> int:

@@ -91,16 +91,11 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Analyses, prints and writes; returns the exit status, 2 when the input is no good."""
-    try:
-        _run(options)
-    except SparkLLMError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    """Analyses, prints and writes; returns the exit status.
 
-
-def _run(options: argparse.Namespace) -> None:
+    Raises:
+        SparkLLMError: the input is no good.
+    """
     from spark_llm.analyze.analysis import analyze
     from spark_llm.analyze.plan import PlanWriter
     from spark_llm.analyze.read import open_table
@@ -138,6 +133,7 @@ def _run(options: argparse.Namespace) -> None:
     lines = [f"{what:<8}{path}" for what, path in written if path]
     if lines:
         print("\n" + "\n".join(lines))
+    return 0
 
 
 def checked_question(options: argparse.Namespace, source: Source) -> Question:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,12 +76,12 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Does what was asked and says what was done; returns the exit status, 2 when it cannot."""
-    try:
-        print(_run(options, time.time()), end="")
-    except SparkLLMError as error:
-        print(error, file=sys.stderr)
-        return 2
+    """Does what was asked and says what was done; returns the exit status.
+
+    Raises:
+        SparkLLMError: it cannot be done.
+    """
+    print(_run(options, time.time()), end="")
     return 0
 
 

@@ -44,26 +44,19 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Measures, writes the file and says what was found; returns the exit status."""
+    """Measures, writes the file and says what was found; returns the exit status.
+
+    Raises:
+        SparkLLMError: the engine cannot be measured, or the file not written.
+        SettingError: a setting is no good.
+    """
     from spark_llm.catalyst.tree import user_cache
-    from spark_llm.errors import SparkLLMError
-    from spark_llm.spark_defaults import SettingError
-
-    out = options.out or user_cache() / "step-time.json"
-    try:
-        print(_run(options, out), end="")
-    except (SparkLLMError, SettingError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
-
-
-def _run(options: argparse.Namespace, out: Path) -> str:
     from spark_llm.costmodel.measure import fit_steps, measure_socket
     from spark_llm.costmodel.store import write_fit
     from spark_llm.engine.started import started_engine
     from spark_llm.errors import engine_failed
 
+    out = options.out or user_cache() / "step-time.json"
     if options.socket:
         model, steps = measure_socket(options.socket, options.rounds, options.seed, _tell)
     else:
@@ -73,7 +66,8 @@ def _run(options: argparse.Namespace, out: Path) -> str:
     if fit is None:
         raise engine_failed(f"it took {len(steps)} steps only, too few for a fit")
     write_fit(out, fit, model)
-    return fit_text(fit, model, out)
+    print(fit_text(fit, model, out), end="")
+    return 0
 
 
 def _settings(given: list[str]) -> dict[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -58,16 +57,11 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints the report; returns the exit status, 2 when the input is no good."""
-    try:
-        _run(options)
-    except SparkLLMError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    """Prints the report; returns the exit status.
 
-
-def _run(options: argparse.Namespace) -> None:
+    Raises:
+        SparkLLMError: the input is no good.
+    """
     from spark_llm.jenga.hf_config import from_config
     from spark_llm.jenga.text import MemoryReport, memory_text
 
@@ -80,6 +74,7 @@ def _run(options: argparse.Namespace) -> None:
     print(memory_text(report), end="")
     if options.json:
         write(options.json, json.dumps(report.data(), indent=1, ensure_ascii=False) + "\n")
+    return 0
 
 
 def read_config(path: Path) -> dict[str, Any]:
