@@ -37,8 +37,8 @@ def files(folder):
     return sorted(folder.glob("call=*/part-*.parquet"))
 
 
-# A third of the shapes: what differs between the others is done by rules that have run before the cache's.
-@pytest.mark.parametrize("name", SHAPE_NAMES[::3])
+# A sixth of the shapes: what differs between the others is done by rules that have run before the cache's.
+@pytest.mark.parametrize("name", SHAPE_NAMES[::6])
 def test_shapes_are_the_same_cold_warm_and_off(spark, tables, conf, cache, name):  # noqa: F811
     sql = written(SHAPES[name][0], "llm")
     conf("spark.llm.cache.enabled", "false")
