@@ -204,16 +204,30 @@ class Engine:
         priority: list[int] | None = None,
         *,
         empty: bool = True,
+        told: Sequence[list[Any]] | None = None,
     ) -> dict[str, Any]:
-        """Asks all rows at once, from an empty prefix cache or from what the last ones left in it."""
+        """Asks all rows at once, from an empty prefix cache or from what the last ones left in it.
+
+        Args:
+            prompts: token ids.
+            answer_tokens: of each answer.
+            priority: lower ones are served first.
+            empty: whether the cache is.
+            told: of each row what it shares with later ones, as `wire.USES_ARGUMENT` has it.
+        """
         from vllm import SamplingParams
+
+        from spark_llm.engine.wire import USES_ARGUMENT
 
         if empty and not self._llm.reset_prefix_cache():
             raise RuntimeError("the prefix cache cannot be emptied: a block is still in use")
         self._watch.start()
-        sampling = SamplingParams(
-            temperature=0.0, max_tokens=answer_tokens, ignore_eos=True, detokenize=False
-        )
+        sampling = [
+            SamplingParams(
+                temperature=0.0, max_tokens=answer_tokens, ignore_eos=True, detokenize=False, extra_args=more
+            )
+            for more in ({USES_ARGUMENT: each} if each else None for each in told or [None] * len(prompts))
+        ]
         outputs = self._llm.generate(
             [{"prompt_token_ids": list(prompt)} for prompt in prompts],
             sampling,

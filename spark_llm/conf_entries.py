@@ -128,6 +128,12 @@ ENTRIES: Final[tuple[Entry, ...]] = (
         scope="restart",
     ),
     _entry(
+        "memory.plannedUses.enabled", "boolean", "false",
+        "On CPU: the engine is told how many later rows of a planned window begin as a row does, drops what "
+        "none of them will read first, and knows where their prefixes branch.",
+        scope="restart",
+    ),
+    _entry(
         "engine.args", "json", None,
         'JSON object of further vLLM arguments, such as {"enforce_eager": true}.',
         scope="restart",

@@ -251,12 +251,12 @@ def test_a_sorted_partition_that_is_cut_keeps_its_order():
 @pytest.mark.parametrize(
     ("conf", "traits"),
     [
-        ({"engine.kind": "fake"}, ("shared", 256, 32, 8)),
+        ({"engine.kind": "fake"}, ("shared", 256, 32, 8, False)),
         (
             {"engine.kind": "openai", "engine.endpoint": "http://h/v1", "model": "m"},
-            ("interleave", 64, 16, 1),
+            ("interleave", 64, 16, 1, False),
         ),
-        ({"engine.kind": "vllm", "model": "m", "engine.blockSize": "64"}, ("shared", 256, 64, 8)),
+        ({"engine.kind": "vllm", "model": "m", "engine.blockSize": "64"}, ("shared", 256, 64, 8, False)),
     ],
 )
 def test_what_is_known_about_the_engine(conf, traits):
