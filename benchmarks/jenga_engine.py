@@ -241,6 +241,50 @@ class Engine:
             "answers": [list(output.outputs[0].token_ids) for output in outputs],
         }
 
+    def run_tasks(
+        self, tasks: Sequence[Sequence[Sequence[int]]], in_flight: int, answer_tokens: int
+    ) -> dict[str, Any]:
+        """Asks the rows of tasks that share the engine, each with so many rows in flight."""
+        import jenga_uses
+        from vllm import SamplingParams
+
+        from spark_llm.engine.wire import USES_ARGUMENT
+
+        if not self._llm.reset_prefix_cache():
+            raise RuntimeError("the prefix cache cannot be emptied: a block is still in use")
+        engine, answers, hit = self._llm.llm_engine, {}, 0
+        told = [
+            jenga_uses.told_of(task, f"{id(tasks)} {number}", self.scheduler.block_size)
+            for number, task in enumerate(tasks)
+        ]
+        self._watch.start()
+        rows = jenga_uses.sent(tasks, in_flight)
+        sending, clock = next(rows), 0
+        while True:
+            for task, place in sending:
+                clock += 1
+                sampling = SamplingParams(
+                    temperature=0.0, max_tokens=answer_tokens, ignore_eos=True, detokenize=False,
+                    extra_args={USES_ARGUMENT: told[task][place]},
+                )  # fmt: skip
+                prompt = {"prompt_token_ids": list(tasks[task][place])}
+                engine.add_request(f"{task} {place}", prompt, sampling, priority=clock)
+            ended = [output for output in engine.step() if output.finished]
+            for output in ended:
+                answers[output.request_id] = list(output.outputs[0].token_ids)
+                hit += output.num_cached_tokens or 0
+            try:
+                sending = rows.send([int(output.request_id.split()[0]) for output in ended])
+            except StopIteration:
+                break
+        return {
+            "allocator": self.allocator,
+            **self._watch.figures(),
+            "hit": hit,
+            "prompt tokens": sum(len(prompt) for task in tasks for prompt in task),
+            "answers": [answers[f"{t} {at}"] for t, task in enumerate(tasks) for at in range(len(task))],
+        }
+
     def close(self) -> None:
         """Ends the engine and forgets vLLM's global state, so that another may begin in this process."""
         from vllm.distributed import cleanup_dist_env_and_memory
