@@ -122,6 +122,12 @@ ENTRIES: Final[tuple[Entry, ...]] = (
         allowed=("auto", "jenga", "vllm"), scope="restart",
     ),
     _entry(
+        "memory.dir", "string", None,
+        "Folder on each executor where it is kept how long a model's rows were, so that auto decides by "
+        "them; unset: kept for the engines that follow in the same executor.",
+        scope="restart",
+    ),
+    _entry(
         "memory.junctions.enabled", "boolean", "false",
         "Models with recurrent layers, on CPU: states are stored where the waiting rows' prefixes branch, so "
         "that the second row of a prefix hits it.",

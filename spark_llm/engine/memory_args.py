@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 ALLOCATOR = "spark.llm.memory.allocator"
 JUNCTIONS = "spark.llm.memory.junctions.enabled"
 USES = "spark.llm.memory.plannedUses.enabled"
+DIR = "spark.llm.memory.dir"
 MEMORY_FILE = "memory.json"
 
 
@@ -42,7 +43,9 @@ def memory_of(conf: Conf, model: str, socket: str, device: str) -> dict[str, Any
         return None
     if allocator == "auto" and not hints.get("uses") and _alike(Path(model)):
         return None
-    return {"allocator": allocator, "file": str(Path(socket).with_name(MEMORY_FILE))} | hints
+    # Lengths of earlier rows: an engine that is replaced leaves them to the next one in any case.
+    folder = {} if allocator == "vllm" else {"dir": conf.get(DIR) or str(Path(socket).parent)}
+    return {"allocator": allocator, "file": str(Path(socket).with_name(MEMORY_FILE))} | folder | hints
 
 
 def _alike(model: Path) -> bool:

@@ -16,9 +16,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from spark_llm.jenga.lengths import RowLengths
 from spark_llm.jenga.waste import JENGA
 from spark_llm.smartspec.vllm_plugin import settings_of
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from vllm.config import VllmConfig
     from vllm.v1.core.sched.scheduler import Scheduler
     from vllm.v1.kv_cache_interface import KVCacheConfig, KVCacheSpec
+    from vllm.v1.request import Request
 
     from spark_llm.jenga.choose import Choice
     from spark_llm.jenga.vllm_pools import SharedPages
@@ -33,6 +36,7 @@ else:
     Scheduler = object
 
 PART: Final = "memory"
+_SAVE_EVERY_S: Final = 30.0
 
 
 def register() -> None:
@@ -75,7 +79,7 @@ def laid_out(
         return configs
     from vllm.platforms import current_platform
 
-    from spark_llm.jenga.vllm_choice import choice_of, refusal, usual_tokens
+    from spark_llm.jenga.vllm_choice import choice_of, lengths_of, refusal, usual_tokens
     from spark_llm.jenga.vllm_layout import config_of, layers_of, plan_of
 
     layers = layers_of(kv_cache_specs[0])
@@ -83,10 +87,11 @@ def laid_out(
     why_not = refusal(vllm_config, len(kv_cache_specs), current_platform.device_type)
     if why_not is None and not issubclass(vllm_config.scheduler_config.get_scheduler_cls(), JengaMixin):
         why_not = "another scheduler than ours hands out its pages"
-    choice = choice_of(settings["allocator"], layers, vllm_config, memory_bytes, why_not)
+    lengths = lengths_of(vllm_config, settings.get("dir"))
+    choice = choice_of(settings["allocator"], layers, vllm_config, memory_bytes, why_not, lengths)
     if choice.allocator == JENGA:
         plan = plan_of(layers, memory_bytes)
-        configs = [config_of(layers, plan, memory_bytes, usual_tokens(vllm_config), configs[0])]
+        configs = [config_of(layers, plan, memory_bytes, usual_tokens(lengths), configs[0])]
     _tell(choice, configs[0].num_blocks, settings.get("file"))
     return configs
 
@@ -109,12 +114,18 @@ class JengaMixin(Scheduler):
     """Goes before `vllm.v1.core.sched.scheduler.Scheduler`."""
 
     jenga: SharedPages | None = None
+    _lengths: RowLengths | None = None
+    _save_at_s = 0.0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         from spark_llm.jenga.vllm_layout import JengaKVCacheConfig
 
         settings = settings_of(self.vllm_config, PART)
+        if settings is not None and settings.get("dir"):
+            from spark_llm.jenga.vllm_choice import model_of
+
+            self._lengths = RowLengths(settings["dir"], model_of(self.vllm_config))
         if isinstance(self.kv_cache_config, JengaKVCacheConfig):
             from spark_llm.jenga.vllm_pools import install
 
@@ -125,3 +136,24 @@ class JengaMixin(Scheduler):
                 "spark.llm.memory.allocator=jenga, but vLLM did not load the plug-in spark_llm_memory: "
                 "name it in VLLM_PLUGINS"
             )
+
+    def _free_request(self, request: Request, delay_free_blocks: bool = False) -> Any:
+        if self._lengths is not None and request.num_computed_tokens:
+            self._lengths.add(request.num_tokens)
+            if time.monotonic() >= self._save_at_s:
+                self._save_lengths()
+        return super()._free_request(request, delay_free_blocks)
+
+    def shutdown(self) -> None:
+        """Ends with the lengths of rows kept."""
+        self._save_lengths()
+        super().shutdown()
+
+    def _save_lengths(self) -> None:
+        """A folder that cannot be written costs the next engine's choice its grounds, and nothing else."""
+        self._save_at_s = time.monotonic() + _SAVE_EVERY_S
+        try:
+            if self._lengths is not None:
+                self._lengths.save()
+        except OSError:
+            self._lengths = None

@@ -27,7 +27,7 @@ def test_command_on_cpu():
         "--scheduling-policy priority --load-format safetensors --no-use-tqdm-on-load --disable-uvicorn-access-log --enforce-eager "
         "--max-num-seqs 256 --max-num-batched-tokens 4096 "
         "--scheduler-cls spark_llm.engine.vllm_scheduler.SparkScheduler "
-        '--additional-config {"spark_llm": {"memory": {"allocator": "auto", "file": "/run/memory.json"}}}'
+        '--additional-config {"spark_llm": {"memory": {"allocator": "auto", "file": "/run/memory.json", "dir": "/run"}}}'
     )
 
 
@@ -200,7 +200,7 @@ def test_speculation_with_drafts_of_our_own():
         "--additional-config": {
             "spark_llm": {
                 "speculative": {"policy": "goodput", "vitals": "/run/e/vitals.json"},
-                "memory": {"allocator": "auto", "file": "/run/e/memory.json"},
+                "memory": {"allocator": "auto", "file": "/run/e/memory.json", "dir": "/run/e"},
             }
         },
     }
@@ -267,6 +267,11 @@ def test_jenga_is_refused_where_it_cannot_be():
     with pytest.raises(SparkLLMError, match="spark.llm.memory.allocator=jenga decides it"):
         allocator("jenga", **taken)
     assert "mine.Scheduler" in allocator("auto", **taken)
+
+
+def test_lengths_of_rows_are_kept_where_the_user_says():
+    assert '"dir": "/var/lengths"' in allocator("auto", **{"spark.llm.memory.dir": "/var/lengths"})
+    assert '"dir"' not in allocator("vllm", **{"spark.llm.memory.junctions.enabled": "true"})
 
 
 def test_junctions_are_planned_by_our_scheduler_with_either_allocator():
