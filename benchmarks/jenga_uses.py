@@ -32,7 +32,7 @@ import jenga_toys
 BLOCK_TOKENS = 32
 TABLES = ("one, planned", "two, planned", "one, as written", "two, as written", "beside a scan")
 # Bytes of KV memory: what a dozen rows fill.
-MEMORY = {"qwen3": 12 << 20, "lfm2": 3 << 20, "gemma4": 8 << 20}
+MEMORY = {"qwen3": 12 << 20, "lfm2": 3 << 20, "gemma4": 16 << 20}
 WHO: dict[str, dict[str, dict[str, Any]]] = {
     "qwen3": {"stock": {}, "uses": {"allocator": "auto", "uses": True}},
     "lfm2": {

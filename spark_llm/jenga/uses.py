@@ -63,6 +63,7 @@ class _Block:
 
     arrivals: deque[int] = field(default_factory=deque)
     rows: int = 0
+    ahead: int = NEVER
     to_come: dict[str, Use] = field(default_factory=dict)
 
 
@@ -117,6 +118,14 @@ class RemainingUses:
             uses, next_use = uses + use.uses, min(next_use, use.next_use)
         return Use(uses, next_use)
 
+    def ahead(self, block_hash: bytes) -> int:
+        """Whole blocks from the end of this one to the nearest place at which a row may resume.
+
+        A layer with a window needs no block further in front of such a place than its window is long.
+        """
+        block = self._blocks.get(block_hash)
+        return NEVER if block is None else block.ahead
+
     def arrive(self, row: str, plan: str, hashes: Sequence[bytes], told: Sequence[Told]) -> None:
         """A row came.
 
@@ -142,8 +151,8 @@ class RemainingUses:
         at = 0
         for blocks, uses, next_rows in told:
             next_use = self.clock + next_rows * pace if uses else NEVER
-            for block_hash in shared[at:blocks]:
-                self._count(block_hash, self.clock)
+            for place, block_hash in enumerate(shared[at:blocks], at + 1):
+                self._count(block_hash, self.clock, blocks - place)
                 self._tell(mine, plan, block_hash, Use(uses, next_use))
             at = max(at, blocks)
         for block_hash in shared:
@@ -156,9 +165,10 @@ class RemainingUses:
             return
         more = hashes[len(found.hashes) :]
         found.hashes = tuple(hashes)
-        for block_hash in more:
+        for ahead, block_hash in zip(range(len(more) - 1, -1, -1), more, strict=True):
             block = self._blocks.setdefault(block_hash, _Block())
             block.rows += 1
+            block.ahead = min(block.ahead, ahead)
             # It came before all that wait, nearly: `of` wants the earliest in front.
             block.arrivals.appendleft(found.arrival)
             self._changed(block_hash)
@@ -181,11 +191,12 @@ class RemainingUses:
         for block_hash in found.hashes:
             self._changed(block_hash)
 
-    def _count(self, block_hash: bytes, arrival: int) -> None:
+    def _count(self, block_hash: bytes, arrival: int, ahead: int) -> None:
         block = self._blocks.get(block_hash)
         if block is None:
             block = self._blocks[block_hash] = _Block()
         block.rows += 1
+        block.ahead = min(block.ahead, ahead)
         block.arrivals.append(arrival)
 
     def _tell(self, mine: _Plan, plan: str, block_hash: bytes, use: Use) -> None:

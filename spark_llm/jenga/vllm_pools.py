@@ -19,12 +19,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from vllm.v1.core.block_pool import BlockHashToBlockMap, BlockPool
-from vllm.v1.core.kv_cache_utils import BlockHash, get_block_hash, make_block_hash_with_group_id
+from vllm.v1.core.kv_cache_utils import (
+    BlockHash,
+    get_block_hash,
+    get_group_id,
+    make_block_hash_with_group_id,
+)
 from vllm.v1.kv_cache_interface import MambaSpec
 
 from spark_llm.jenga.association import WAVE_LARGE_PAGES, Association
 from spark_llm.jenga.pages import MIN_LARGE_PAGES
 from spark_llm.jenga.pool import CACHED, LcmPool
+from spark_llm.jenga.vllm_queue import used_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -168,10 +174,16 @@ class SharedPages:
         self.num_gpu_blocks = config.num_blocks
         self.needs: tuple[int, ...] = ()
         self._uses: RemainingUses | None = None
+        self._windows: Sequence[int] = ()
 
-    def keep_by(self, uses: RemainingUses) -> None:
-        """Has blocks that planned rows will read leave after all others, the furthest next use first."""
-        self._uses = uses
+    def keep_by(self, uses: RemainingUses, windows: Sequence[int]) -> None:
+        """Has blocks that planned rows will read leave after all others, the furthest next use first.
+
+        Args:
+            uses: counts.
+            windows: of each group, as in `vllm_queue.windows_of`.
+        """
+        self._uses, self._windows = uses, windows
         for pool in self.pools:
             uses.watch(pool.changed)
 
@@ -181,7 +193,7 @@ class SharedPages:
         end = -float(block.block_hash_num_tokens or 0)
         key = block.block_hash
         if self._uses is not None and key is not None:
-            uses, next_use = self._uses.of(get_block_hash(key))
+            uses, next_use = used_in(self._uses, get_block_hash(key), self._windows[get_group_id(key)])
             # Of blocks with the same content one is kept: the one that hits.
             if uses and pool.cached_block_hash_to_block.get_one_block(key) is block:
                 return float(_KEPT - next_use), end

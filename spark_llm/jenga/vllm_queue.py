@@ -19,16 +19,36 @@ from vllm.v1.core.kv_cache_utils import (
     BlockHash,
     FreeKVCacheBlockQueue,
     get_block_hash,
+    get_group_id,
     make_block_hash_with_group_id,
 )
 
+from spark_llm.jenga.uses import NEVER, NO_USE
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vllm.v1.core.block_pool import BlockPool
     from vllm.v1.core.kv_cache_utils import KVCacheBlock
+    from vllm.v1.kv_cache_interface import KVCacheConfig
 
-    from spark_llm.jenga.uses import RemainingUses
+    from spark_llm.jenga.uses import RemainingUses, Use
 
 _HEAP_SLACK: Final = 64
+
+
+def used_in(uses: RemainingUses, block_hash: bytes, window: int) -> Use:
+    """What is known of a block in layers with a window, in hashes; `NEVER` where they have none."""
+    return uses.of(block_hash) if uses.ahead(block_hash) < window else NO_USE
+
+
+def windows_of(config: KVCacheConfig, unit_tokens: int) -> list[int]:
+    """The window of each group, in hashes of `unit_tokens` tokens.
+
+    States are kept at the places at which rows resume, and nowhere else.
+    """
+    windows = [getattr(group.kv_cache_spec, "sliding_window", None) for group in config.kv_cache_groups]
+    return [NEVER if window is None else -(-window // unit_tokens) for window in windows]
 
 
 class _Entry(NamedTuple):
@@ -43,12 +63,12 @@ class UsesQueue(FreeKVCacheBlockQueue):
     Args:
         pool: whose queue it becomes.
         uses: counts.
-        groups: KV cache groups that share the pool.
+        windows: hashes in the window of each KV cache group that shares the pool; `NEVER` for all of them.
     """
 
-    def __init__(self, pool: BlockPool, uses: RemainingUses, groups: int) -> None:
+    def __init__(self, pool: BlockPool, uses: RemainingUses, windows: Sequence[int] = (NEVER,)) -> None:
         super().__init__(pool.free_block_queue.get_all_free_blocks())
-        self._pool, self._uses, self._groups = pool, uses, range(groups)
+        self._pool, self._uses, self._windows = pool, uses, windows
         self._kept: dict[bytes, KVCacheBlock] = {}  # by hash with the number of the group
         self._entries: dict[int, _Entry] = {}  # of kept blocks, by number
         self._heap: list[tuple[int, int, int, KVCacheBlock]] = []
@@ -100,12 +120,15 @@ class UsesQueue(FreeKVCacheBlockQueue):
         key = block.block_hash
         if key is None or key in self._kept:
             return False
-        uses, next_use = self._uses.of(get_block_hash(key))
+        uses, next_use = self._use(get_block_hash(key), get_group_id(key))
         if uses:
             self._kept[key] = block
             self.num_free_blocks += 1
             self._push(block, key, next_use)
         return uses > 0
+
+    def _use(self, block_hash: bytes, group: int) -> Use:
+        return used_in(self._uses, block_hash, self._windows[group])
 
     def _push(self, block: KVCacheBlock, key: bytes, next_use: int) -> None:
         self._stamp += 1
@@ -132,18 +155,18 @@ class UsesQueue(FreeKVCacheBlockQueue):
         self.num_free_blocks -= 1
 
     def _changed(self, block_hash: bytes) -> None:
-        for group in self._groups:
+        for group in range(len(self._windows)):
             key = make_block_hash_with_group_id(BlockHash(block_hash), group)
             kept = self._kept.get(key)
             if kept is None:
                 block = self._pool.cached_block_hash_to_block.get_one_block(key)
                 if block is None or block.ref_cnt or block.is_null or block.block_hash != key:
                     continue
-                if self._uses.of(block_hash).uses:
+                if self._use(block_hash, group).uses:
                     super().remove(block)
                     self._keep(block)
                 continue
-            uses, next_use = self._uses.of(block_hash)
+            uses, next_use = self._use(block_hash, group)
             if not uses:
                 self._release(kept)
                 super().prepend_n([kept])

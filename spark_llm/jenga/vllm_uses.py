@@ -43,7 +43,8 @@ def told_of(request: Request, unit_tokens: int) -> tuple[str, list[Told]]:
         Told(min(tokens // unit_tokens, most), uses, next_rows)
         for tokens, uses, next_rows in zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True)
     ]
-    return found[0], sorted(each for each in told if each.blocks)
+    # Of several in a block the shortest counts: more rows read the block than part after it.
+    return found[0], sorted((each for each in told if each.blocks), key=lambda each: each.blocks)
 
 
 class UsesMixin(Scheduler):
@@ -62,13 +63,14 @@ class UsesMixin(Scheduler):
             return
         self.uses = RemainingUses()
         pool = self.kv_cache_manager.block_pool
+        from spark_llm.jenga.vllm_queue import UsesQueue, windows_of
+
+        windows = windows_of(self.kv_cache_config, self.hash_block_size)
         if hasattr(pool, "keep_by"):
-            pool.keep_by(self.uses)
+            pool.keep_by(self.uses, windows)
         elif self.vllm_config.kv_transfer_config is None:
             # A connector may walk vLLM's list of free blocks.
-            from spark_llm.jenga.vllm_queue import UsesQueue
-
-            pool.free_block_queue = UsesQueue(pool, self.uses, len(self.kv_cache_config.kv_cache_groups))
+            pool.free_block_queue = UsesQueue(pool, self.uses, windows)
 
     def add_request(self, request: Request) -> None:  # noqa: D102
         if self.uses is not None and request.request_id not in self.requests:

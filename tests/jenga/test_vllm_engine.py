@@ -67,3 +67,13 @@ def test_the_second_row_of_a_prefix_hits_a_planned_junction(engines, allocator):
     # Five prefixes of 96 tokens, each stored by the first of three rows; vLLM stores it from the second on.
     assert planned["hit"] == 5 * 2 * 96
     assert planned["hit"] >= 2 * stock["hit"]
+
+
+@pytest.mark.parametrize("model", ["qwen3", "lfm2", "gemma4"])
+def test_rows_that_tell_what_is_to_come_hit_more_and_answer_the_same(engines, model):
+    stock, uses = engines["tasks"][model]["stock"], engines["tasks"][model]["uses"]
+    assert uses["answers"] == stock["answers"]
+    assert uses["hit"] > 1.2 * stock["hit"]
+    # All rows have ended: nothing is wanted any more.
+    assert uses["known"] == 0
+    assert uses["kept"] in {0, None}

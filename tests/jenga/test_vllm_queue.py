@@ -17,12 +17,12 @@ def pool():
     """An empty pool, its queue ours, with counts."""
     from vllm.v1.core.block_pool import BlockPool
 
-    from spark_llm.jenga.uses import RemainingUses
+    from spark_llm.jenga.uses import NEVER, RemainingUses
     from spark_llm.jenga.vllm_queue import UsesQueue
 
     found = BlockPool(BLOCKS, enable_caching=True, hash_block_size=16)
     found.uses = RemainingUses()
-    found.free_block_queue = UsesQueue(found, found.uses, 2)
+    found.free_block_queue = UsesQueue(found, found.uses, (NEVER, 2))
     return found
 
 
@@ -93,6 +93,18 @@ def test_blocks_that_are_free_already_are_kept_from_when_rows_come_and_until_the
     assert pool.free_block_queue.kept_blocks == 0
     left = leaving(pool, BLOCKS - 1)
     assert left.index(b"i") < left.index(b"o")
+
+
+def test_a_window_needs_what_lies_right_before_a_place_to_resume(pool):
+    from spark_llm.jenga.uses import Told
+
+    names = [b"a", b"b", b"c", b"d"]
+    pool.uses.arrive("row", "w", names, [Told(4, 3, 1)])
+    pool.free_blocks(cached(pool, *names, group=1)[::-1])
+    # Two blocks of the window lie before the junction; the others serve nobody.
+    assert pool.free_block_queue.kept_blocks == 2
+    pool.uses.arrive("other", "w", names, [Told(2, 3, 1), Told(4, 2, 1)])
+    assert pool.free_block_queue.kept_blocks == 4
 
 
 def test_one_of_two_blocks_with_the_same_content_is_kept(pool):
