@@ -3,6 +3,7 @@
     --additional-config {"spark_llm": {"memory": {"allocator": "auto"}}}
     EngineCore starts
       get_kv_cache_configs()    vLLM's groups ─► vllm_choice ─► the same, or vllm_layout
+      update_kv_cache_capacity()   vLLM's line about it, counted in large pages where the layout is ours
       Scheduler.__init__()      JengaMixin ─► vllm_pools, where the layout is ours
       each step                 LcmPool by way of vLLM's own managers, which know layers and prefixes
 
@@ -53,8 +54,15 @@ def register() -> None:
         configs: list[KVCacheConfig] = vllms_own(vllm_config, kv_cache_specs, available_memory)
         return laid_out(vllm_config, kv_cache_specs, available_memory, configs)
 
+    vllms_capacity = core.update_kv_cache_capacity
+
+    def update_kv_cache_capacity(vllm_config: VllmConfig, kv_cache_config: KVCacheConfig) -> None:
+        if not _told_capacity(vllm_config, kv_cache_config):
+            vllms_capacity(vllm_config, kv_cache_config)
+
     get_kv_cache_configs.spark_llm = True  # type: ignore[attr-defined]
     core.get_kv_cache_configs = get_kv_cache_configs
+    core.update_kv_cache_capacity = update_kv_cache_capacity
 
 
 def _registered() -> bool:
@@ -108,6 +116,24 @@ def _tell(choice: Choice, blocks: int, file: str | None) -> None:
         told = {"allocator": choice.allocator, "reason": choice.reason, "gain": choice.gain, "pages": blocks}
         with contextlib.suppress(OSError):
             Path(file).write_text(json.dumps(told))
+
+
+def _told_capacity(vllm_config: VllmConfig, config: KVCacheConfig) -> bool:
+    """Whether the layout is ours, and what fits was told: vLLM would take large pages for blocks."""
+    from vllm.logger import init_logger
+
+    from spark_llm.jenga.vllm_layout import JengaKVCacheConfig, concurrency_of
+
+    if not isinstance(config, JengaKVCacheConfig):
+        return False
+    concurrency, longest = concurrency_of(vllm_config, config), vllm_config.model_config.max_model_len
+    vllm_config.cache_config.kv_cache_size_tokens = int(concurrency * longest)
+    vllm_config.cache_config.kv_cache_max_concurrency = concurrency
+    init_logger("vllm.spark_llm.memory").info(
+        "KV cache size: %s tokens, Maximum concurrency for %s tokens per request: %.2fx",
+        f"{int(concurrency * longest):,}", f"{longest:,}", concurrency,
+    )  # fmt: skip
+    return True
 
 
 class JengaMixin(Scheduler):

@@ -45,6 +45,7 @@ def ran(model, who, **more):
             "used": [jenga.pages.used_pages(kind) for kind in range(len(jenga.pages.ratios))]
             if jenga
             else [],
+            "concurrency": one.scheduler.cache_config.kv_cache_max_concurrency,
             "usage": one.scheduler.kv_cache_manager.usage,
             "speculates": speculation is not None,
         }

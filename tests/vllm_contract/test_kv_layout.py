@@ -95,6 +95,18 @@ def test_what_is_replaced_of_a_coordinator():
     assert counted < free < source.index("self.coordinator.allocate_new_computed_blocks(") < taken
 
 
+def test_what_fits_is_told_after_the_layout():
+    from vllm.v1.core import kv_cache_utils
+    from vllm.v1.engine import core
+
+    source = inspect.getsource(core.EngineCore._initialize_kv_caches)
+    assert "update_kv_cache_capacity(vllm_config, scheduler_kv_cache_config)" in source
+    assert hasattr(core, "update_kv_cache_capacity")
+    source = inspect.getsource(kv_cache_utils.update_kv_cache_capacity)
+    for name in ("kv_cache_size_tokens", "kv_cache_max_concurrency"):
+        assert f"vllm_config.cache_config.{name} = " in source
+
+
 def test_what_a_pool_is_asked_for():
     from vllm.v1.core.block_pool import BlockPool
 

@@ -15,6 +15,7 @@ from spark_llm.worker import clients, planning
 from spark_llm.worker.command import parse_spec
 from spark_llm.worker.engine_traits import EngineTraits, traits_of
 from spark_llm.worker.planning import WindowPlanner
+from spark_llm.worker.prefix_uses import prefix_uses
 from spark_llm.worker.questions import Batch, Question
 
 ENGINE = EngineTraits("shared", 256, 32)
@@ -217,6 +218,21 @@ def test_every_question_is_asked_once_with_all_its_fields_and_again_alike(window
         ids = [each.group for each in plan]
         assert min(ids) >= last
         last = max(ids)
+
+
+@pytest.mark.parametrize("mode", ["shared", "interleave"])
+def test_an_engine_that_counts_is_told_what_the_prompts_of_a_window_share_in_sending_order(mode):
+    rows = [(f"{n % 3}" * 40, "same" * 20, f"{n}") for n in range(24)]
+    one, engine = planner(), EngineTraits(mode, 4, 32, counts_uses=True)
+    assert not any(each.uses or each.window for each in planner().plan(questions_of(rows), ENGINE))
+    plans = [one.plan(questions_of(rows), engine) for _ in range(2)]
+    assert len({each.window for plan in plans for each in plan}) == 2
+    for plan in plans:
+        assert len({each.window for each in plan}) == 1
+        users = [each.user for each in plan]
+        assert [each.uses for each in plan] == prefix_uses(users, 32)
+        assert plan[0].uses[0].uses == 23
+        assert len(plan[0].uses) > 1
 
 
 def test_a_window_begins_with_what_the_one_before_used_last():
