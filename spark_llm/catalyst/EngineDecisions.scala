@@ -20,7 +20,7 @@ object EngineDecisions {
       LLMConf.get(settings, "spark.llm.memory.allocator").map(_.trim.toLowerCase) match {
         case Some("vllm") => Seq(Decision.refused(Allocator, "spark.llm.memory.allocator is vllm"))
         case _ if ran && ClusterMetrics.memories.nonEmpty =>
-          ClusterMetrics.memories.values.map(_.decision(Allocator)).toSeq.distinct
+          ClusterMetrics.memories.toSeq.sortBy(_._1).map(_._2.decision(Allocator)).distinct
         case Some("jenga") => Seq(Decision.applied(Allocator, "jenga, or the engine does not start and says why"))
         case _ => Seq(Decision.refused(Allocator, "auto: decided by the engine when it starts"))
       }

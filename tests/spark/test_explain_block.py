@@ -95,17 +95,17 @@ def test_what_the_engines_decided_about_their_memory_golden(spark, conf, tables,
         found = text[text.index("applied") :].splitlines()
         parts.append(f"-- {name}\n" + "\n".join(line for line in found if "Allocator: " in line))
 
-    def tell(**memories):
-        for executor in ("driver", "1"):
-            message = {"executor": executor, "at_ms": 0, "calls": {}, "memory": memories.get(executor)}
+    def tell(*memories):
+        for executor, memory in zip("12", memories, strict=True):
+            message = {"executor": executor, "at_ms": 0, "calls": {}, "memory": memory}
             spark._jvm.org.apache.spark.sql.llm.ClusterMetrics.receive(json.dumps(message))
 
     try:
         for allocator in ("auto", "jenga", "vllm"):
             conf("spark.llm.memory.allocator", allocator)
-            tell()
+            tell(None, None)
             lines(f"{allocator}, before an engine has started", after_run(spark, frame))
-            tell(driver=told)
+            tell(told, None)
             lines(f"{allocator}, not yet run", explained(spark, GOOD.format("known")))
             lines(f"{allocator}, after the run", after_run(spark, frame))
             jenga = {
@@ -113,10 +113,10 @@ def test_what_the_engines_decided_about_their_memory_golden(spark, conf, tables,
                 "pages": 281,
                 "reason": "12.7 % more requests fit than in vLLM's groups",
             }
-            tell(driver=told, **{"1": jenga})
+            tell(told, jenga)
             lines(f"{allocator}, two engines that differ", after_run(spark, frame))
     finally:
-        tell()
+        tell(None, None)
     golden("explain-allocator.txt", "\n".join(parts) + "\n")
 
 
