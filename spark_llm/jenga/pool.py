@@ -273,6 +273,8 @@ class LcmPool:
         self._stamp += 1
         t.stamps[page] = self._stamp
         _push(t.heap, key, self._stamp, page, t.stamps, t.cached)
+        if not self._used[page // t.ratio]:
+            self._settle(t, page // t.ratio)
 
     def drop(self, kind: int, page: int) -> None:
         """A cached page will never be hit again: it is empty from now on. `on_evict` is not called.
