@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from worker_helpers import batch, field_text, run, spec
 
+from spark_llm.engine.machine import device
 from spark_llm.planner import RowOrder
 from spark_llm.worker import clients, planning
 from spark_llm.worker.command import parse_spec
@@ -276,8 +277,11 @@ def test_a_sorted_partition_that_is_cut_keeps_its_order():
     ],
 )
 def test_what_is_known_about_the_engine(conf, traits):
-    checked = parse_spec(spec(conf={f"spark.llm.{key}": value for key, value in conf.items()}))[1]
-    assert tuple(traits_of(checked, None)) == traits
+    conf = {f"spark.llm.{key}": value for key, value in conf.items()}
+    uses = "spark.llm.memory.plannedUses.enabled"
+    assert tuple(traits_of(parse_spec(spec(conf=conf | {uses: "false"}))[1], None)) == traits
+    counts = traits_of(parse_spec(spec(conf=conf))[1], None).counts_uses
+    assert counts == (conf["spark.llm.engine.kind"] == "vllm" and device() == "cpu")
 
 
 def test_equal_rows_share_a_question_whatever_their_order_in_a_group(engine):
