@@ -61,7 +61,10 @@ def tasks(model, who, in_flight, **memory):
         found = one.run_tasks(shared, in_flight, 4)
         uses = getattr(one.scheduler, "uses", None)
         queue = getattr(one.scheduler.kv_cache_manager.block_pool, "free_block_queue", None)
-        return found | {"known": uses and len(uses), "kept": getattr(queue, "kept_blocks", None)}
+        return found | {
+            "known": None if uses is None else len(uses),
+            "kept": getattr(queue, "kept_blocks", None),
+        }
 
 
 def junctions(model):
@@ -97,7 +100,7 @@ def main(folder, file):
             "uses": tasks(folder / name, who, in_flight, uses=True, junctions=True),
         }
         # Rows of lfm2 are sent one by one: none waits, so only the plan can tell where they branch.
-        for name, who, in_flight in (("qwen3", "auto", 6), ("lfm2", "vllm", 1), ("gemma4", "jenga", 6))
+        for name, who, in_flight in (("lfm2", "vllm", 1), ("gemma4", "jenga", 6))
     }
     Path(file).write_text(json.dumps(found))
 

@@ -75,7 +75,7 @@ def test_the_second_row_of_a_prefix_hits_a_planned_junction(engines, allocator):
     assert planned["hit"] >= 2 * stock["hit"]
 
 
-@pytest.mark.parametrize("model", ["qwen3", "lfm2", "gemma4"])
+@pytest.mark.parametrize("model", ["lfm2", "gemma4"])
 def test_rows_that_tell_what_is_to_come_hit_more_and_answer_the_same(engines, model):
     stock, uses = engines["tasks"][model]["stock"], engines["tasks"][model]["uses"]
     assert uses["answers"] == stock["answers"]
