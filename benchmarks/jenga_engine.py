@@ -204,16 +204,30 @@ class Engine:
         priority: list[int] | None = None,
         *,
         empty: bool = True,
+        told: Sequence[list[Any]] | None = None,
     ) -> dict[str, Any]:
-        """Asks all rows at once, from an empty prefix cache or from what the last ones left in it."""
+        """Asks all rows at once, from an empty prefix cache or from what the last ones left in it.
+
+        Args:
+            prompts: token ids.
+            answer_tokens: of each answer.
+            priority: lower ones are served first.
+            empty: whether the cache is.
+            told: of each row what it shares with later ones, as `wire.USES_ARGUMENT` has it.
+        """
         from vllm import SamplingParams
+
+        from spark_llm.engine.wire import USES_ARGUMENT
 
         if empty and not self._llm.reset_prefix_cache():
             raise RuntimeError("the prefix cache cannot be emptied: a block is still in use")
         self._watch.start()
-        sampling = SamplingParams(
-            temperature=0.0, max_tokens=answer_tokens, ignore_eos=True, detokenize=False
-        )
+        sampling = [
+            SamplingParams(
+                temperature=0.0, max_tokens=answer_tokens, ignore_eos=True, detokenize=False, extra_args=more
+            )
+            for more in ({USES_ARGUMENT: each} if each else None for each in told or [None] * len(prompts))
+        ]
         outputs = self._llm.generate(
             [{"prompt_token_ids": list(prompt)} for prompt in prompts],
             sampling,
@@ -225,6 +239,50 @@ class Engine:
             **self._watch.figures(),
             "hit": sum(output.num_cached_tokens or 0 for output in outputs),
             "answers": [list(output.outputs[0].token_ids) for output in outputs],
+        }
+
+    def run_tasks(
+        self, tasks: Sequence[Sequence[Sequence[int]]], in_flight: int, answer_tokens: int
+    ) -> dict[str, Any]:
+        """Asks the rows of tasks that share the engine, each with so many rows in flight."""
+        import jenga_uses
+        from vllm import SamplingParams
+
+        from spark_llm.engine.wire import USES_ARGUMENT
+
+        if not self._llm.reset_prefix_cache():
+            raise RuntimeError("the prefix cache cannot be emptied: a block is still in use")
+        engine, answers, hit = self._llm.llm_engine, {}, 0
+        told = [
+            jenga_uses.told_of(task, f"{id(tasks)} {number}", self.scheduler.block_size)
+            for number, task in enumerate(tasks)
+        ]
+        self._watch.start()
+        rows = jenga_uses.sent(tasks, in_flight)
+        sending, clock = next(rows), 0
+        while True:
+            for task, place in sending:
+                clock += 1
+                sampling = SamplingParams(
+                    temperature=0.0, max_tokens=answer_tokens, ignore_eos=True, detokenize=False,
+                    extra_args={USES_ARGUMENT: told[task][place]},
+                )  # fmt: skip
+                prompt = {"prompt_token_ids": list(tasks[task][place])}
+                engine.add_request(f"{task} {place}", prompt, sampling, priority=clock)
+            ended = [output for output in engine.step() if output.finished]
+            for output in ended:
+                answers[output.request_id] = list(output.outputs[0].token_ids)
+                hit += output.num_cached_tokens or 0
+            try:
+                sending = rows.send([int(output.request_id.split()[0]) for output in ended])
+            except StopIteration:
+                break
+        return {
+            "allocator": self.allocator,
+            **self._watch.figures(),
+            "hit": hit,
+            "prompt tokens": sum(len(prompt) for task in tasks for prompt in task),
+            "answers": [answers[f"{t} {at}"] for t, task in enumerate(tasks) for at in range(len(task))],
         }
 
     def close(self) -> None:

@@ -122,9 +122,21 @@ ENTRIES: Final[tuple[Entry, ...]] = (
         allowed=("auto", "jenga", "vllm"), scope="restart",
     ),
     _entry(
-        "memory.junctions.enabled", "boolean", "false",
-        "Models with recurrent layers, on CPU: states are stored where the waiting rows' prefixes branch, so "
+        "memory.dir", "string", None,
+        "Folder on each executor where it is kept how long a model's rows were, so that auto decides by "
+        "them; unset: kept for the engines that follow in the same executor.",
+        scope="restart",
+    ),
+    _entry(
+        "memory.junctions.enabled", "boolean", "true",
+        "Models with recurrent layers, on CPU: states are stored where the prefixes of later rows branch, so "
         "that the second row of a prefix hits it.",
+        scope="restart",
+    ),
+    _entry(
+        "memory.plannedUses.enabled", "boolean", "true",
+        "On CPU: the engine is told how many later rows of a planned window begin as a row does, drops what "
+        "none of them will read first, and knows where their prefixes branch.",
         scope="restart",
     ),
     _entry(

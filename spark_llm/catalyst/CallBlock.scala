@@ -28,7 +28,7 @@ case class CallBlock(planned: LLMEvalExec, ran: Option[LLMEvalExec], unused: Boo
 
   def lines(number: Int): Seq[String] = {
     val decisions = call.notes ++ expected.toSeq.flatMap(_.idle) ++ LayoutDecisions(layout, call) ++
-      EngineDecisions(settings)
+      EngineDecisions(settings, ran.isDefined)
     s"call $number  ${call.written}$engine" +: (Seq(
       labelled("rows", rows),
       labelled("questions", questions),

@@ -20,6 +20,7 @@ object ClusterMetrics {
 
   private val newest = mutable.HashMap.empty[String, Map[String, Double]]
   private val calls = mutable.HashMap.empty[String, Map[String, Map[String, Double]]]
+  private val memory = mutable.HashMap.empty[String, EngineMemory]
   private val history = mutable.Queue.empty[Sample]
   private var registry: Option[MetricRegistry] = None
 
@@ -27,6 +28,7 @@ object ClusterMetrics {
     synchronized {
       newest.clear()
       calls.clear()
+      memory.clear()
       history.clear()
       registry = Some(to)
     }
@@ -51,6 +53,8 @@ object ClusterMetrics {
     val engine = Option(node.get("engine")).filterNot(_.isNull).map(EngineMetrics.values)
     synchronized {
       calls(executor) = told
+      memory.remove(executor)
+      EngineMemory.of(node.get("memory")).foreach(memory(executor) = _)
       if (engine.isEmpty) newest.remove(executor)
       engine.foreach { values =>
         newest(executor) = values
@@ -66,6 +70,9 @@ object ClusterMetrics {
       }
     }
   }
+
+  /** How the engines lay out their memory, by executor. */
+  def memories: Map[String, EngineMemory] = synchronized(memory.toMap)
 
   /** Readings from `fromMs` on, oldest first. */
   def since(fromMs: Long): Seq[Sample] = synchronized(history.filter(_.atMs >= fromMs).toSeq)

@@ -9,16 +9,20 @@ object EngineDecisions {
   private val Key = "spark.llm.speculative.enabled"
   private val Allocator = "Allocator"
 
-  def apply(settings: Map[String, String]): Seq[Decision] = Seq(speculative(settings)) ++ allocator(settings)
+  /** @param ran the call has run: the engines have said what they decided */
+  def apply(settings: Map[String, String], ran: Boolean): Seq[Decision] =
+    Seq(speculative(settings)) ++ allocator(settings, ran)
 
-  /** Which allocator an engine of ours gets; the engine knows its layers and decides, and tells in its log. */
-  private def allocator(settings: Map[String, String]): Option[Decision] =
-    if (EngineKind.of(settings) != EngineKind.Vllm) None
+  /** Which allocator an engine of ours gets; the engine knows its layers and decides when it starts. */
+  private def allocator(settings: Map[String, String], ran: Boolean): Seq[Decision] =
+    if (EngineKind.of(settings) != EngineKind.Vllm) Nil
     else
       LLMConf.get(settings, "spark.llm.memory.allocator").map(_.trim.toLowerCase) match {
-        case Some("vllm") => Some(Decision.refused(Allocator, "spark.llm.memory.allocator is vllm"))
-        case Some("jenga") => Some(Decision.applied(Allocator, "jenga, or the engine does not start and says why"))
-        case _ => Some(Decision.refused(Allocator, "auto: decided by the engine when it starts"))
+        case Some("vllm") => Seq(Decision.refused(Allocator, "spark.llm.memory.allocator is vllm"))
+        case _ if ran && ClusterMetrics.memories.nonEmpty =>
+          ClusterMetrics.memories.toSeq.sortBy(_._1).map(_._2.decision(Allocator)).distinct
+        case Some("jenga") => Seq(Decision.applied(Allocator, "jenga, or the engine does not start and says why"))
+        case _ => Seq(Decision.refused(Allocator, "auto: decided by the engine when it starts"))
       }
 
   private def speculative(settings: Map[String, String]): Decision = {

@@ -26,13 +26,22 @@ object EngineMetrics {
     "prefix_cache_hits", "cached_rows", "failed_rows", "retries", "over_budget_rows", "engine_wait_ms")
 
   @volatile private var newest: Option[Map[String, Double]] = None
+  @volatile private var told: Option[EngineMemory] = None
   @volatile private var registry: Option[MetricRegistry] = None
 
   /** A reading of the engine, from its supervisor. */
   def add(metrics: JsonNode): Unit = newest = Some(values(metrics))
 
+  /** How the engine lays out its memory, from its supervisor. */
+  def tell(memory: JsonNode): Unit = told = EngineMemory.of(memory)
+
   /** The engine has ended. */
-  def clear(): Unit = newest = None
+  def clear(): Unit = {
+    newest = None
+    told = None
+  }
+
+  def memory: Option[EngineMemory] = told
 
   def sample: Option[Map[String, Double]] = newest
 

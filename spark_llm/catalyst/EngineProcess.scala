@@ -95,6 +95,7 @@ class EngineProcess(val spec: EngineSpec, directory: Path) extends Logging {
     try {
       val node = Resources.parse(line)
       def text(name: String): Option[String] = Option(node.get(name)).filterNot(_.isNull).map(_.asText)
+      Option(node.get("memory")).foreach(EngineMetrics.tell)
       Option(node.get("metrics")).foreach(EngineMetrics.add)
       text("state").foreach { s =>
         told = EngineProcess.Told(s, text("condition"), text("message"))

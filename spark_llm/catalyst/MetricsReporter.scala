@@ -24,7 +24,8 @@ object MetricsReporter extends Logging {
     try {
       while (!Thread.interrupted()) {
         Thread.sleep(EveryMs)
-        val now = Map[String, Any]("engine" -> EngineMetrics.sample, "calls" -> CallCounters.all)
+        val now = Map[String, Any](
+          "engine" -> EngineMetrics.sample, "memory" -> EngineMetrics.memory.map(_.json), "calls" -> CallCounters.all)
         // an engine that stands still is told too: its strip goes on
         if (now != last || EngineMetrics.sample.isDefined) {
           last = now

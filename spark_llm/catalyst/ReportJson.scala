@@ -35,6 +35,9 @@ object ReportJson {
       "engines" -> ClusterMetrics.since(startMs - MarginMs).filter(_.atMs <= event.time + MarginMs).map { s =>
         Map[String, Any]("executor" -> s.executor, "at_ms" -> s.atMs, "metrics" -> s.engine)
       },
+      "memory" -> ClusterMetrics.memories.toSeq.sortBy(_._1).filter(_ => EngineKind.of(conf) == EngineKind.Vllm).map {
+        case (executor, m) => m.json + ("executor" -> executor)
+      },
       "explain" -> ExplainCalls.text(query.executedPlan, over = true))
   }
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 ALLOCATOR = "spark.llm.memory.allocator"
 JUNCTIONS = "spark.llm.memory.junctions.enabled"
+USES = "spark.llm.memory.plannedUses.enabled"
+DIR = "spark.llm.memory.dir"
 MEMORY_FILE = "memory.json"
 
 
@@ -29,8 +31,9 @@ def memory_of(conf: Conf, model: str, socket: str, device: str) -> dict[str, Any
     Raises:
         SparkLLMError: LLM_INVALID_CONF when jenga is asked for and the device cannot have it.
     """
-    allocator, junctions = conf.text(ALLOCATOR), conf.flag(JUNCTIONS)
-    if allocator == "vllm" and not junctions:
+    allocator = conf.text(ALLOCATOR)
+    hints = {name: True for name, key in (("junctions", JUNCTIONS), ("uses", USES)) if conf.flag(key)}
+    if allocator == "vllm" and not hints:
         return None
     if device != "cpu":
         if allocator == "jenga":
@@ -38,10 +41,11 @@ def memory_of(conf: Conf, model: str, socket: str, device: str) -> dict[str, Any
                 ALLOCATOR, allocator, "auto or vllm: vLLM's GPU runner counts the blocks of all layers alike"
             )
         return None
-    if allocator == "auto" and _alike(Path(model)):
+    if allocator == "auto" and not hints.get("uses") and _alike(Path(model)):
         return None
-    ours: dict[str, Any] = {"allocator": allocator, "file": str(Path(socket).with_name(MEMORY_FILE))}
-    return ours | {"junctions": True} if junctions else ours
+    # Lengths of earlier rows: an engine that is replaced leaves them to the next one in any case.
+    folder = {} if allocator == "vllm" else {"dir": conf.get(DIR) or str(Path(socket).parent)}
+    return {"allocator": allocator, "file": str(Path(socket).with_name(MEMORY_FILE))} | folder | hints
 
 
 def _alike(model: Path) -> bool:

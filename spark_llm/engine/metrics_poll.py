@@ -1,6 +1,7 @@
 """The engine's own figures, read every two seconds and told to the JVM.
 
-    vLLM  GET /metrics  (Prometheus text) ─► parse ─► {"at_s": …, "metrics": {"prompt_tokens": …}}
+    vLLM  GET /metrics  (Prometheus text) ─► parse ─► {"at_s": …, "metrics": {"prompt_tokens": …},
+          memory.json  (memory_args) ───────────────►  "memory": {"allocator": …}}
                                                         └stdout ─► catalyst/EngineProcess.scala
 
 Names are vLLM's without `vllm:` and `_total`; see docs/metrics.md.
@@ -12,9 +13,10 @@ import json
 import re
 import threading
 import time
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from spark_llm.engine import vitals
+from spark_llm.engine.memory_args import MEMORY_FILE
 from spark_llm.engine.uds import get_text
 
 if TYPE_CHECKING:
@@ -76,6 +78,7 @@ class MetricsPoll(threading.Thread):
         stop: ends the thread.
         every_s: between two readings.
         now: seconds since the epoch.
+        memory: returns how the engine lays out its memory, None where it did not say.
     """
 
     def __init__(
@@ -85,10 +88,11 @@ class MetricsPoll(threading.Thread):
         stop: threading.Event,
         every_s: float = POLL_EVERY_S,
         now: Callable[[], float] = time.time,
+        memory: Callable[[], Any] = lambda: None,
     ) -> None:
         super().__init__(name="spark-llm-metrics", daemon=True)
         self._read, self._stream, self._stop_event = read, stream, stop
-        self._every_s, self._now = every_s, now
+        self._every_s, self._now, self._memory = every_s, now, memory
 
     def run(self) -> None:
         """The loop."""
@@ -100,15 +104,26 @@ class MetricsPoll(threading.Thread):
         page = self._read()
         figures = parse(page) if page else {}
         if figures:
+            told = {"at_s": round(self._now(), 3), "metrics": figures}
+            if (memory := self._memory()) is not None:
+                told["memory"] = memory
             try:
-                self._stream.write(json.dumps({"at_s": round(self._now(), 3), "metrics": figures}) + "\n")
+                self._stream.write(json.dumps(told) + "\n")
                 self._stream.flush()
             except (OSError, ValueError):
                 self._stop_event.wait(self._every_s)  # the JVM is gone; the supervisor ends for that reason
 
 
+def _json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
 def start_polling(socket: Path, stream: IO[str], stop: threading.Event) -> MetricsPoll:
     """Starts reading the engine behind a Unix socket."""
-    poll = MetricsPoll(lambda: get_text(str(socket), PATH), stream, stop)
+    memory = socket.with_name(MEMORY_FILE)
+    poll = MetricsPoll(lambda: get_text(str(socket), PATH), stream, stop, memory=lambda: _json(memory))
     poll.start()
     return poll

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from spark_llm.conf import parse_conf, resolve_model
 from spark_llm.engine import place as places
 from spark_llm.engine.machine import this_machine
+from spark_llm.engine.memory_args import MEMORY_FILE
 from spark_llm.engine.metrics_poll import start_polling
 from spark_llm.engine.model_path import model_argument
 from spark_llm.engine.plugin_path import python_path
@@ -140,6 +141,8 @@ class _Starter:
     def spawn(self) -> EngineProcess:
         # An engine that was killed leaves its socket's file, which the next one could not bind.
         self._place.socket.unlink(missing_ok=True)
+        # And what it said of its memory, which may not be the next one's.
+        self._place.socket.with_name(MEMORY_FILE).unlink(missing_ok=True)
         log = self._place.log
         self._log_from_bytes = log.stat().st_size if log.exists() else 0
         return EngineProcess(self._command, self._environment, log, self._place.folder)

@@ -4,19 +4,39 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+class PrefixUse(NamedTuple):
+    """A prefix that a prompt shares with others of its plan.
+
+    Attributes:
+        chars: its length in the user message; 0 is what comes before it.
+        uses: later prompts of the plan that begin with it.
+        next_rows: how many prompts later the next of them comes; 0 where there is none.
+    """
+
+    chars: int
+    uses: int
+    next_rows: int
+
+
 @dataclass(frozen=True, slots=True)
 class EngineRequest:
-    """One prompt: the two chat messages and its place in the queue (lower priority is served first)."""
+    """One prompt: the two chat messages and its place in the queue (lower priority is served first).
+
+    `uses` is what it shares with prompts that are planned, the shortest prefix first, and `plan` is the
+    planned window by a name of its own: hints for a cache.
+    """
 
     system: str
     user: str
     priority: int = 0
+    plan: str = ""
+    uses: tuple[PrefixUse, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

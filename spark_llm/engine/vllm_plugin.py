@@ -1,7 +1,9 @@
 """vLLM's side of a batch: one more route on its API server, through its own chat code.
 
-    POST /spark_llm/v1/batch {"messages": [[…], …], "priority": […]?, …any field of a chat completion}
+    POST /spark_llm/v1/batch {"messages": [[…], …], "priority": […]?, "uses": [[plan, chars, uses, next_rows,
+        │                     chars, …], …]?, …any field of a chat completion}
         │ the shared fields are validated once, each conversation becomes a copy
+        │ what conversations share (`EngineRequest.uses`) goes to the scheduler, in tokens (prefix_tokens)
         ▼
     OpenAIServingChat.create_chat_completion, all at once      rendering, limits, sampling as for any request
         │ each conversation's failure is its own; a client that goes away cancels all of them
@@ -37,6 +39,7 @@ from spark_llm.engine.answers import clip
 from spark_llm.engine.clock import EngineClock
 from spark_llm.engine.control_text import ControlText, of_tokenizer
 from spark_llm.engine.json_grammar import with_fixed_blanks
+from spark_llm.engine.prefix_tokens import PrefixTokens
 from spark_llm.engine.step_recorder import StepRecorder, context_tokens
 from spark_llm.engine.too_long import prompt_too_long
 from spark_llm.engine.vitals import VitalsCollector
@@ -53,7 +56,7 @@ PLUGIN_NAME = "spark_llm_batch"
 DISCONNECTED = "Client disconnected"
 # Statuses of what may go well the next time: internal errors, a server that shuts down, a full queue.
 _PASSING = frozenset({429, 500, 503})
-_CONVERSATION_KEYS = frozenset({"messages", "priority", "request_id", "stream"})
+_CONVERSATION_KEYS = frozenset({"messages", "priority", "uses", "request_id", "stream"})
 
 
 class BatchEndpoint:
@@ -75,7 +78,7 @@ class BatchEndpoint:
         """Starts the clock and the watch on steps; the serving object is looked up on each request."""
         state.spark_llm_clock = EngineClock()
         state.spark_llm_progress = StepRecorder(lambda: context_tokens(engine_client.output_processor))
-        state.spark_llm_control = None
+        state.spark_llm_control = state.spark_llm_prefixes = None
         if (path := _vitals_of(engine_client)) is not None:
             REGISTRY.register(VitalsCollector(path))
         # None where the user said --disable-log-stats: such an engine is not watched.
@@ -83,10 +86,15 @@ class BatchEndpoint:
             loggers.stat_loggers.append(state.spark_llm_progress)
 
 
+def _settings_of(engine_client: Any, part: str) -> dict[str, Any]:
+    ours = (engine_client.vllm_config.additional_config or {}).get("spark_llm", {})
+    settings: dict[str, Any] = ours.get(part, {})
+    return settings
+
+
 def _vitals_of(engine_client: Any) -> Path | None:
     """Where the engine's core process leaves its figures; see `vitals`."""
-    ours = (engine_client.vllm_config.additional_config or {}).get("spark_llm", {})
-    path = ours.get("speculative", {}).get("vitals")
+    path = _settings_of(engine_client, "speculative").get("vitals")
     return Path(path) if path else None
 
 
@@ -142,10 +150,17 @@ async def answer_batch(raw_request: Request) -> Response:
 class _Batch:
     """A validated body: one request per conversation."""
 
-    def __init__(self, shared: ChatCompletionRequest, messages: list[Any], priority: list[int]) -> None:
+    def __init__(
+        self,
+        shared: ChatCompletionRequest,
+        messages: list[Any],
+        priority: list[int],
+        uses: list[list[Any]] | None,
+    ) -> None:
         self.shared = shared
         self.messages = messages
         self.priority = priority
+        self.uses = uses
 
     def requests(
         self, max_model_len: int, control: ControlText, *, by_priority: bool
@@ -187,10 +202,14 @@ def _read(body: Any) -> _Batch:
     shared = {key: value for key, value in body.items() if key not in _CONVERSATION_KEYS}
     if isinstance(shared.get("structured_outputs"), dict):
         shared["structured_outputs"] = with_fixed_blanks(shared["structured_outputs"])
+    uses = body.get("uses")
+    if uses is not None and not (isinstance(uses, list) and len(uses) == len(messages)):
+        raise ValueError('"uses" is not a list of one list per conversation')
     return _Batch(
         ChatCompletionRequest.model_validate({**shared, "messages": messages[0], "priority": priority[0]}),
         messages,
         priority,
+        uses,
     )
 
 
@@ -222,6 +241,9 @@ async def _answer(batch: _Batch, raw_request: Request) -> Response:
     if state.spark_llm_control is None:
         state.spark_llm_control = of_tokenizer(serving.renderer.tokenizer)
     requests = batch.requests(limit, state.spark_llm_control, by_priority=config.policy == "priority")
+    if batch.uses is not None and _settings_of(serving.engine_client, "memory").get("uses"):
+        state.spark_llm_prefixes = state.spark_llm_prefixes or PrefixTokens(serving)
+        await state.spark_llm_prefixes.tell(requests, batch.uses)
     clock = state.spark_llm_clock
 
     async def timed(request: ChatCompletionRequest) -> dict[str, Any]:

@@ -15,12 +15,13 @@ from vllm.v1.core.sched.scheduler import Scheduler
 
 from spark_llm.jenga.vllm_junctions import JunctionMixin
 from spark_llm.jenga.vllm_plugin import JengaMixin
+from spark_llm.jenga.vllm_uses import UsesMixin
 from spark_llm.smartspec.vllm_plugin import AsyncSpeculationMixin, SpeculationMixin
 
 
-class SparkScheduler(SpeculationMixin, JunctionMixin, JengaMixin, Scheduler):
+class SparkScheduler(SpeculationMixin, JunctionMixin, UsesMixin, JengaMixin, Scheduler):
     """For engines that schedule a step after the one before has ended."""
 
 
-class SparkAsyncScheduler(AsyncSpeculationMixin, JunctionMixin, JengaMixin, AsyncScheduler):
+class SparkAsyncScheduler(AsyncSpeculationMixin, JunctionMixin, UsesMixin, JengaMixin, AsyncScheduler):
     """For engines that schedule a step while the one before still runs."""

@@ -16,6 +16,8 @@ PROGRESS_PATH = "/spark_llm/v1/progress"
 STEPS_PATH = "/spark_llm/v1/steps"
 # Under this name vLLM's scheduler finds `Sampling.call` among a request's arguments.
 CALL_ARGUMENT = "spark_llm_call"
+# And under this one what `EngineRequest.uses` says, in tokens: [plan, tokens, uses, next_rows, tokens, …].
+USES_ARGUMENT = "spark_llm_uses"
 
 
 def messages_of(request: EngineRequest) -> list[dict[str, str]]:
@@ -49,6 +51,10 @@ def batch_body(requests: Sequence[EngineRequest], sampling: Sampling) -> bytes:
     }
     if any(request.priority for request in requests):
         body["priority"] = [request.priority for request in requests]
+    if any(request.uses for request in requests):
+        body["uses"] = [
+            [request.plan, *(number for use in request.uses for number in use)] for request in requests
+        ]
     if sampling.seed is not None:
         body["seed"] = sampling.seed
     if sampling.call:

@@ -12,10 +12,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from spark_llm.jenga.choose import Choice, choose
+from spark_llm.jenga.lengths import RowLengths
 from spark_llm.jenga.vllm_layout import plan_of
 from spark_llm.jenga.waste import GROUPED, JENGA, Length
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vllm.config import VllmConfig
 
     from spark_llm.jenga.pages import PagePlan
@@ -23,11 +26,40 @@ if TYPE_CHECKING:
 
 VLLM: Final = "vllm"
 USUAL_TOKENS: Final = 512
+"""Of a row, prompt and answer, as long as no earlier ones are known."""
 
 
-def usual_tokens(vllm_config: VllmConfig) -> int:
-    """Tokens of a request, prompt and answer, as long as nobody knows the query: those of a row."""
-    return min(USUAL_TOKENS, int(vllm_config.model_config.max_model_len))
+def lengths_of(vllm_config: VllmConfig, folder: str | None) -> list[Length]:
+    """Lengths that rows will have: those of earlier rows of the model, else of one usual row.
+
+    Args:
+        vllm_config: of the engine, which starts before it knows the query.
+        folder: of `RowLengths`; None where nothing is kept.
+    """
+    longest = int(vllm_config.model_config.max_model_len)
+    known = RowLengths(folder, model_of(vllm_config)).known() if folder else []
+    return [
+        replace(length, text_tokens=min(length.text_tokens, longest))
+        for length in known or [Length(USUAL_TOKENS)]
+    ]
+
+
+def model_of(vllm_config: VllmConfig) -> str:
+    """The name under which the lengths of a model's rows are kept."""
+    return str(vllm_config.model_config.model)
+
+
+def usual_tokens(lengths: Sequence[Length]) -> int:
+    """The mean."""
+    rows = sum(length.requests for length in lengths)
+    return round(sum(length.text_tokens * length.requests for length in lengths) / rows)
+
+
+def _said(lengths: Sequence[Length]) -> str:
+    rows = sum(length.requests for length in lengths)
+    if rows == 1:
+        return f"for rows of {lengths[0].text_tokens:,} tokens, as no earlier ones are known"
+    return f"for rows as long as {rows:,} earlier ones, {usual_tokens(lengths):,} tokens on average"
 
 
 def refusal(vllm_config: VllmConfig, workers: int, device: str) -> str | None:
@@ -39,10 +71,10 @@ def refusal(vllm_config: VllmConfig, workers: int, device: str) -> str | None:
         device: where it computes, such as ``cpu``.
     """
     cache, speculative = vllm_config.cache_config, vllm_config.speculative_config
+    workers *= vllm_config.parallel_config.data_parallel_size
     reasons = {
         f"on a {device} its runner counts all groups' blocks alike": device != "cpu",
-        f"the model is spread over {workers} workers": workers != 1
-        or vllm_config.parallel_config.data_parallel_size > 1,
+        f"the model is spread over {workers} workers": workers != 1,
         "a KV connector or the offloading of KV blocks counts all groups' blocks alike": (
             vllm_config.kv_transfer_config is not None or bool(cache.kv_offloading_size)
         ),
@@ -78,7 +110,12 @@ def too_small(layers: Layers, plan: PagePlan, vllm_config: VllmConfig, memory_by
 
 
 def choice_of(
-    asked: str, layers: Layers, vllm_config: VllmConfig, memory_bytes: int, why_not: str | None
+    asked: str,
+    layers: Layers,
+    vllm_config: VllmConfig,
+    memory_bytes: int,
+    why_not: str | None,
+    lengths: Sequence[Length],
 ) -> Choice:
     """The allocator of an engine.
 
@@ -88,6 +125,7 @@ def choice_of(
         vllm_config: of the engine.
         memory_bytes: for the KV cache.
         why_not: what `refusal` found.
+        lengths: what `lengths_of` found.
 
     Raises:
         ValueError: Jenga is asked for and cannot be had.
@@ -107,8 +145,7 @@ def choice_of(
                 "Set it to auto or vllm."
             )
         return Choice(GROUPED, 0.0, f"this engine cannot have Jenga: {why_not}")
-    lengths = [Length(usual_tokens(vllm_config))]
     found = choose(layers.kv_specs, lengths, memory_bytes, block_tokens=layers.block_tokens)
     if asked == JENGA:
         return Choice(JENGA, found.gain, "spark.llm.memory.allocator is jenga")
-    return found
+    return replace(found, reason=f"{found.reason}, {_said(lengths)}")

@@ -5,9 +5,9 @@
                        instruction │ film B │ review 3     hits up to the first │
 
 vLLM keeps the state of a model with recurrent layers at the end of a prompt only, and at a junction from the
-second row that comes by on (it is then known to be one). Here the first row stores it: what waits in the
-queue tells the junctions beforehand. The rows of a partition are sent together, in the planner's order, so
-the queue is the plan; equal block hashes are equal prefixes.
+second row that comes by on (it is then known to be one). Here the first row stores it: each row of a planned
+window tells where later rows of the window part from it (`Told`), and what waits in the queue shows it by
+equal block hashes, also for rows that were not planned.
 
     _get_local_prefix_cache_hit   junctions of a new row beyond what it hits
     _mamba_block_aligned_split    the next of them is given to vLLM as the row's shared prefix: it ends the
@@ -21,6 +21,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
+from spark_llm.jenga.vllm_uses import told_of
 from spark_llm.smartspec.vllm_plugin import settings_of
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
     from vllm.v1.core.sched.scheduler import Scheduler
     from vllm.v1.request import Request
+
+    from spark_llm.jenga.uses import Told
 else:
     Scheduler = object
 
@@ -53,7 +56,8 @@ class JunctionMixin(Scheduler):
         found = super()._get_local_prefix_cache_hit(request)
         if self._plans_junctions:
             waiting = (other.block_hashes for other in self._next_rows() if other is not request)
-            ends = junctions_of(request.block_hashes, waiting, self.block_size // self.hash_block_size)
+            told = told_of(request, self.hash_block_size)[1]
+            ends = junctions_of(request.block_hashes, waiting, told, self.block_size // self.hash_block_size)
             tokens = [end * self.hash_block_size for end in ends]
             self._junctions[request.request_id] = [
                 at for at in tokens if found[1] < at < request.num_prompt_tokens
@@ -86,15 +90,18 @@ class JunctionMixin(Scheduler):
         return super()._free_request(request, delay_free_blocks)
 
 
-def junctions_of(hashes: Sequence[Any], others: Iterable[Sequence[Any]], per_block: int = 1) -> list[int]:
+def junctions_of(
+    hashes: Sequence[Any], others: Iterable[Sequence[Any]], told: Iterable[Told] = (), per_block: int = 1
+) -> list[int]:
     """Where a prompt parts from others, in hashes from its front, ascending; the longest `MAX_JUNCTIONS`.
 
     Args:
         hashes: of the prompt, each of all tokens up to its end.
         others: the same of other prompts.
+        told: what the prompt's plan says of prompts that are to come.
         per_block: hashes per block; a junction is a whole number of blocks.
     """
-    ends = set()
+    ends = {each.blocks // per_block * per_block for each in told if each.uses}
     for other in others:
         low, high = 0, min(len(hashes), len(other))
         while low < high:  # Chained hashes: equal here means equal before.

@@ -33,6 +33,7 @@ from spark_llm.jenga.specs import KVSpec, LayerType
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from vllm.config import VllmConfig
     from vllm.v1.kv_cache_interface import KVCacheSpec
 
     from spark_llm.jenga.pages import PagePlan
@@ -167,6 +168,17 @@ def config_of(
         ),
         large_bytes=plan.large_bytes,
     )
+
+
+def concurrency_of(vllm_config: VllmConfig, config: JengaKVCacheConfig) -> float:
+    """How many requests of the greatest length fit, as far as their small pages go."""
+    needed = sum(
+        -(-group.kv_cache_spec.max_memory_usage_bytes(vllm_config) // group.kv_cache_spec.page_size_bytes)
+        / ratio
+        for group, ratio in zip(config.kv_cache_groups, config.ratios, strict=True)
+    )
+    # The first large page holds the null blocks.
+    return float((config.num_blocks - 1) / needed)
 
 
 def _kv_spec(spec: KVCacheSpec, layers: int) -> KVSpec:

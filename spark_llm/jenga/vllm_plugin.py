@@ -3,6 +3,7 @@
     --additional-config {"spark_llm": {"memory": {"allocator": "auto"}}}
     EngineCore starts
       get_kv_cache_configs()    vLLM's groups ─► vllm_choice ─► the same, or vllm_layout
+      update_kv_cache_capacity()   vLLM's line about it, counted in large pages where the layout is ours
       Scheduler.__init__()      JengaMixin ─► vllm_pools, where the layout is ours
       each step                 LcmPool by way of vLLM's own managers, which know layers and prefixes
 
@@ -16,9 +17,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from spark_llm.jenga.lengths import RowLengths
 from spark_llm.jenga.waste import JENGA
 from spark_llm.smartspec.vllm_plugin import settings_of
 
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from vllm.config import VllmConfig
     from vllm.v1.core.sched.scheduler import Scheduler
     from vllm.v1.kv_cache_interface import KVCacheConfig, KVCacheSpec
+    from vllm.v1.request import Request
 
     from spark_llm.jenga.choose import Choice
     from spark_llm.jenga.vllm_pools import SharedPages
@@ -33,6 +37,7 @@ else:
     Scheduler = object
 
 PART: Final = "memory"
+_SAVE_EVERY_S: Final = 30.0
 
 
 def register() -> None:
@@ -49,8 +54,15 @@ def register() -> None:
         configs: list[KVCacheConfig] = vllms_own(vllm_config, kv_cache_specs, available_memory)
         return laid_out(vllm_config, kv_cache_specs, available_memory, configs)
 
+    vllms_capacity = core.update_kv_cache_capacity
+
+    def update_kv_cache_capacity(vllm_config: VllmConfig, kv_cache_config: KVCacheConfig) -> None:
+        if not _told_capacity(vllm_config, kv_cache_config):
+            vllms_capacity(vllm_config, kv_cache_config)
+
     get_kv_cache_configs.spark_llm = True  # type: ignore[attr-defined]
     core.get_kv_cache_configs = get_kv_cache_configs
+    core.update_kv_cache_capacity = update_kv_cache_capacity
 
 
 def _registered() -> bool:
@@ -75,7 +87,7 @@ def laid_out(
         return configs
     from vllm.platforms import current_platform
 
-    from spark_llm.jenga.vllm_choice import choice_of, refusal, usual_tokens
+    from spark_llm.jenga.vllm_choice import choice_of, lengths_of, refusal, usual_tokens
     from spark_llm.jenga.vllm_layout import config_of, layers_of, plan_of
 
     layers = layers_of(kv_cache_specs[0])
@@ -83,10 +95,11 @@ def laid_out(
     why_not = refusal(vllm_config, len(kv_cache_specs), current_platform.device_type)
     if why_not is None and not issubclass(vllm_config.scheduler_config.get_scheduler_cls(), JengaMixin):
         why_not = "another scheduler than ours hands out its pages"
-    choice = choice_of(settings["allocator"], layers, vllm_config, memory_bytes, why_not)
+    lengths = lengths_of(vllm_config, settings.get("dir"))
+    choice = choice_of(settings["allocator"], layers, vllm_config, memory_bytes, why_not, lengths)
     if choice.allocator == JENGA:
         plan = plan_of(layers, memory_bytes)
-        configs = [config_of(layers, plan, memory_bytes, usual_tokens(vllm_config), configs[0])]
+        configs = [config_of(layers, plan, memory_bytes, usual_tokens(lengths), configs[0])]
     _tell(choice, configs[0].num_blocks, settings.get("file"))
     return configs
 
@@ -105,16 +118,40 @@ def _tell(choice: Choice, blocks: int, file: str | None) -> None:
             Path(file).write_text(json.dumps(told))
 
 
+def _told_capacity(vllm_config: VllmConfig, config: KVCacheConfig) -> bool:
+    """Whether the layout is ours, and what fits was told: vLLM would take large pages for blocks."""
+    from vllm.logger import init_logger
+
+    from spark_llm.jenga.vllm_layout import JengaKVCacheConfig, concurrency_of
+
+    if not isinstance(config, JengaKVCacheConfig):
+        return False
+    concurrency, longest = concurrency_of(vllm_config, config), vllm_config.model_config.max_model_len
+    vllm_config.cache_config.kv_cache_size_tokens = int(concurrency * longest)
+    vllm_config.cache_config.kv_cache_max_concurrency = concurrency
+    init_logger("vllm.spark_llm.memory").info(
+        "KV cache size: %s tokens, Maximum concurrency for %s tokens per request: %.2fx",
+        f"{int(concurrency * longest):,}", f"{longest:,}", concurrency,
+    )  # fmt: skip
+    return True
+
+
 class JengaMixin(Scheduler):
     """Goes before `vllm.v1.core.sched.scheduler.Scheduler`."""
 
     jenga: SharedPages | None = None
+    _lengths: RowLengths | None = None
+    _save_at_s = 0.0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         from spark_llm.jenga.vllm_layout import JengaKVCacheConfig
 
         settings = settings_of(self.vllm_config, PART)
+        if settings is not None and settings.get("dir"):
+            from spark_llm.jenga.vllm_choice import model_of
+
+            self._lengths = RowLengths(settings["dir"], model_of(self.vllm_config))
         if isinstance(self.kv_cache_config, JengaKVCacheConfig):
             from spark_llm.jenga.vllm_pools import install
 
@@ -125,3 +162,24 @@ class JengaMixin(Scheduler):
                 "spark.llm.memory.allocator=jenga, but vLLM did not load the plug-in spark_llm_memory: "
                 "name it in VLLM_PLUGINS"
             )
+
+    def _free_request(self, request: Request, delay_free_blocks: bool = False) -> Any:
+        if self._lengths is not None and request.num_computed_tokens:
+            self._lengths.add(request.num_tokens)
+            if time.monotonic() >= self._save_at_s:
+                self._save_lengths()
+        return super()._free_request(request, delay_free_blocks)
+
+    def shutdown(self) -> None:
+        """Ends with the lengths of rows kept."""
+        self._save_lengths()
+        super().shutdown()
+
+    def _save_lengths(self) -> None:
+        """A folder that cannot be written costs the next engine's choice its grounds, and nothing else."""
+        self._save_at_s = time.monotonic() + _SAVE_EVERY_S
+        try:
+            if self._lengths is not None:
+                self._lengths.save()
+        except OSError:
+            self._lengths = None

@@ -190,9 +190,19 @@ def _engines(run: Run) -> Element:
         else "This engine has no metrics page: counted by the tasks of the query, as answers came in."
     )
     found.append(el("p", source, class_="quiet"))
+    found.extend(el("p", text, class_="quiet") for text in _memory(run))
     found.append(el("div", strips(series), class_="scroll"))
     found.append(el("details", el("summary", "The figures"), strips_table(series)))
     return found
+
+
+def _memory(run: Run) -> list[str]:
+    """A line per way of laying out the KV cache, with the executors whose engines have it."""
+    found: dict[str, list[str]] = {}
+    for each in run.memory:
+        what = "jenga, {:,} large pages" if each.allocator == "jenga" else "vLLM's own, {:,} blocks"
+        found.setdefault(f"{what.format(each.pages)}: {each.reason}", []).append(each.executor)
+    return [f"KV cache of executor {', '.join(names)}: {text}." for text, names in found.items()]
 
 
 def _when(run: Run) -> str:

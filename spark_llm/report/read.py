@@ -101,6 +101,19 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
+class Memory:
+    """How an executor's engine laid out its KV cache: jenga, or grouped, which is vLLM's own, and why.
+
+    `pages` are large pages of the one and blocks of the other.
+    """
+
+    executor: str
+    allocator: str
+    reason: str
+    pages: int
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """One query."""
 
@@ -116,6 +129,7 @@ class Run:
     calls: Sequence[Call]
     tasks: Sequence[Reading]
     engines: Sequence[Reading]
+    memory: Sequence[Memory]
     explain: str
 
     @property
@@ -162,6 +176,10 @@ def parse_run(data: Mapping[str, Any]) -> Run:
         [_call(each) for each in data["calls"]],
         [_tasks(each) for each in data["history"]],
         [Reading(each["executor"], each["at_ms"], each["metrics"]) for each in data["engines"]],
+        [
+            Memory(each["executor"], each["allocator"], each["reason"], each["pages"])
+            for each in data.get("memory", ())
+        ],
         data["explain"],
     )
 

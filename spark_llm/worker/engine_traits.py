@@ -25,12 +25,14 @@ class EngineTraits(NamedTuple):
         lag: requests that it may compute together.
         block_tokens: only whole blocks of so many tokens are shared.
         kept_slice: requests that are sent together, and answered together, where each answer is kept at once.
+        counts_uses: whether it evicts by what rows tell of those to come.
     """
 
     mode: Mode
     lag: int
     block_tokens: int
     kept_slice: int = 1
+    counts_uses: bool = False
 
 
 def traits_of(conf: Conf, model: str | None) -> EngineTraits:
@@ -51,7 +53,14 @@ def traits_of(conf: Conf, model: str | None) -> EngineTraits:
         _block_tokens(conf, fake=fake, remote=remote),
         # An endpoint gets single requests in any case.
         1 if remote else _KEPT_SLICE,
+        not fake and not remote and conf.flag("spark.llm.memory.plannedUses.enabled") and _on_cpu(),
     )
+
+
+def _on_cpu() -> bool:
+    from spark_llm.engine.machine import device
+
+    return device() == "cpu"
 
 
 def _block_tokens(conf: Conf, *, fake: bool, remote: bool) -> int:
@@ -63,7 +72,6 @@ def _block_tokens(conf: Conf, *, fake: bool, remote: bool) -> int:
         return BLOCK_TOKENS
     if (chosen := conf.get("spark.llm.engine.blockSize")) is not None:
         return int(chosen)
-    from spark_llm.engine.machine import device
     from spark_llm.engine.vllm_args import CPU_BLOCK_TOKENS
 
-    return CPU_BLOCK_TOKENS if device() == "cpu" else BLOCK_TOKENS
+    return CPU_BLOCK_TOKENS if _on_cpu() else BLOCK_TOKENS

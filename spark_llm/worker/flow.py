@@ -9,7 +9,8 @@ answers for later queries it gets those that wait ahead of their turn.
 
 Rows read and not given back are at most two windows (spark.llm.planner.windowRows and windowBytes), or one
 window and spark.llm.maxInFlightRows where that is more; one batch may come on top. Prompts exist only for
-what is in flight: they are rendered slice by slice.
+what is in flight: they are rendered slice by slice. Where the engine is told what they share, all prompts of
+a window exist while it is planned.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import time
 from collections import deque
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from spark_llm.engine.types import EngineRequest, Sampling
 from spark_llm.errors import SparkLLMError, engine_failed, output_invalid
@@ -254,11 +255,11 @@ class Flow:
         system, rank = self._system, self._priority.of
         moved = self._engine is not None and self._engine.mode != "shared"
         requests = []
-        for question, form, sources, group in taken:
-            # Rows without a message are no questions.
-            user = cast("str", form.user(question.instruction, question.texts, sources))
+        for each in taken:
+            question, user = each.question, each.user
             # Rows that were moved away from their group are served where they were put.
-            requests.append(EngineRequest(system, user, rank(question.slot.place if moved else group)))
+            place = rank(question.slot.place if moved else each.group)
+            requests.append(EngineRequest(system, user, place, each.window, each.uses))
             if self._call.provenance:
                 question.slot.prompt_hash = prompt_hash(system, user)
         return requests

@@ -3,6 +3,7 @@
     questions ─► order_rows     solver, or one field order and sorted rows, or as they come
               ─► Continuity     what the window before used last goes first
               ─► sending_order  leaders ahead, or runs in turns, where the engine needs it
+              ─► prefix_uses    what each prompt shares with later ones, where the engine's cache goes by it
               ─► Planned        a form (field order), a source per field and a prefix group per request
 
 Equal windows give equal plans: the solver is deterministic (but for policy thorough, which works by time) and
@@ -13,7 +14,9 @@ same order and in the same batches, which Spark promises for sorted partitions a
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
@@ -23,12 +26,14 @@ from spark_llm.prompts import Renderer
 from spark_llm.prompts.render import NULL_FIELD
 from spark_llm.worker.continuity import Continuity
 from spark_llm.worker.in_flight import sending_order
+from spark_llm.worker.prefix_uses import prefix_uses
 from spark_llm.worker.row_plan import RowPlan, as_they_come, sorted_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from spark_llm.conf import Conf
+    from spark_llm.engine.types import PrefixUse
     from spark_llm.planner import RowOrder
     from spark_llm.prompts import Form
     from spark_llm.worker.command import Call
@@ -55,12 +60,21 @@ class Planned(NamedTuple):
         form: renders its field order.
         sources: whose value each field gets; None: its own.
         group: prefix group, equal ids side by side unless leaders or runs were moved.
+        uses: prefixes that it shares with other requests of the window.
+        window: the window's name, which no other has.
     """
 
     question: Question
     form: Form
     sources: Sequence[int] | None
     group: int
+    uses: tuple[PrefixUse, ...] = ()
+    window: str = ""
+
+    @property
+    def user(self) -> str:
+        """The user message; rows without one are no questions."""
+        return cast("str", self.form.user(self.question.instruction, self.question.texts, self.sources))
 
 
 class WindowPlanner:
@@ -82,6 +96,8 @@ class WindowPlanner:
         self._order_table = order_table
         self._continuity = Continuity()
         self._next_group = 0
+        self._windows = count()
+        self._task = uuid4().hex
 
     @property
     def reorders(self) -> bool:
@@ -112,10 +128,17 @@ class WindowPlanner:
             sources: Sequence[Sequence[int] | None] = [None] * len(rows)
         else:
             sources = plan.sources[sent].tolist()
-        return [
+        planned = [
             Planned(questions[row], forms[form], source, group)
             for row, form, source, group in zip(rows, index, sources, ids, strict=True)
         ]
+        return self._with_uses(planned, engine.block_tokens) if engine.counts_uses else planned
+
+    def _with_uses(self, planned: list[Planned], block_tokens: int) -> list[Planned]:
+        # A token has a character at least, so prefixes of a block lie no closer than this.
+        uses = prefix_uses([each.user for each in planned], block_tokens)
+        window = f"{self._task} {next(self._windows)}"
+        return [each._replace(uses=use, window=window) for each, use in zip(planned, uses, strict=True)]
 
     def order_rows(self, questions: Sequence[Question], block_tokens: int) -> RowPlan | None:
         """Returns the depth-first plan; None when nothing can be shared."""

@@ -67,7 +67,8 @@ class PrefixProfile:
 
     def sent(self, taken: Sequence[Planned]) -> None:
         """Requests that go out; their answers come in the same order."""
-        for question, form, sources, _group in taken:
+        for each in taken:
+            question, form, sources = each.question, each.form, each.sources
             texts = question.texts if sources is None else [question.texts[at] for at in sources]
             cells = []
             for place in form.order:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from concurrent.futures import CancelledError
 
 import pytest
@@ -11,7 +12,8 @@ from spark_llm.engine.fake_server import FakeServer
 from spark_llm.engine.http_batch import HttpBatchClient
 from spark_llm.engine.reconnect import Reconnect
 from spark_llm.engine.state import EngineState, publish
-from spark_llm.engine.types import Constraint, EngineRequest
+from spark_llm.engine.types import Constraint, EngineRequest, PrefixUse
+from spark_llm.engine.wire import batch_body
 from spark_llm.errors import SparkLLMError
 
 
@@ -87,6 +89,17 @@ def test_priorities_travel_whatever_their_size(serve, client, sampling):
     places = [0, 3, 2**62, 2**63 - 1]
     client.submit([EngineRequest("", "q", place) for place in places], sampling()).result(10)
     assert seen == places
+
+
+def test_what_rows_share_travels(sampling):
+    rows = [
+        EngineRequest("s", "a 1", 0, "w 1", (PrefixUse(0, 2, 1), PrefixUse(2, 1, 2))),
+        EngineRequest("s", "b", 0, "w 1", (PrefixUse(0, 1, 1),)),
+        EngineRequest("s", "c"),
+    ]
+    body = json.loads(batch_body(rows, sampling()))
+    assert body["uses"] == [["w 1", 0, 2, 1, 2, 1, 2], ["w 1", 0, 1, 1], [""]]
+    assert "uses" not in json.loads(batch_body(rows[2:], sampling()))
 
 
 def test_many_submits_at_once(serve, client, rows, sampling):

@@ -48,7 +48,16 @@ def test_one_line_a_reading_and_none_while_nothing_answers():
         poll.tell()
     told = [json.loads(line) for line in out.getvalue().splitlines()]
     assert [(each["at_s"], each["metrics"]["generation_tokens"]) for each in told] == [(12.5, 7), (12.5, 7)]
-    assert all("state" not in each for each in told)
+    assert all("state" not in each and "memory" not in each for each in told)
+
+
+def test_how_the_engine_lays_out_its_memory_is_told_with_them():
+    out, memory = io.StringIO(), iter([None, {"allocator": "jenga"}])
+    poll = MetricsPoll(lambda: PAGE, out, threading.Event(), memory=lambda: next(memory))
+    poll.tell()
+    poll.tell()
+    told = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [each.get("memory") for each in told] == [None, {"allocator": "jenga"}]
 
 
 def test_a_reader_that_is_gone_is_no_error():

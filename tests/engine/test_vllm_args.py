@@ -27,7 +27,7 @@ def test_command_on_cpu():
         "--scheduling-policy priority --load-format safetensors --no-use-tqdm-on-load --disable-uvicorn-access-log --enforce-eager "
         "--max-num-seqs 256 --max-num-batched-tokens 4096 "
         "--scheduler-cls spark_llm.engine.vllm_scheduler.SparkScheduler "
-        '--additional-config {"spark_llm": {"memory": {"allocator": "auto", "file": "/run/memory.json"}}}'
+        '--additional-config {"spark_llm": {"memory": {"allocator": "auto", "file": "/run/memory.json", "dir": "/run", "junctions": true, "uses": true}}}'
     )
 
 
@@ -200,7 +200,13 @@ def test_speculation_with_drafts_of_our_own():
         "--additional-config": {
             "spark_llm": {
                 "speculative": {"policy": "goodput", "vitals": "/run/e/vitals.json"},
-                "memory": {"allocator": "auto", "file": "/run/e/memory.json"},
+                "memory": {
+                    "allocator": "auto",
+                    "file": "/run/e/memory.json",
+                    "dir": "/run/e",
+                    "junctions": True,
+                    "uses": True,
+                },
             }
         },
     }
@@ -239,6 +245,9 @@ def test_a_measured_step_time_is_what_the_policy_starts_from(tmp_path):
         launch_of(parse_conf(conf), "/models/m", "m", "/run/e/s", CPU, {})
 
 
+NO_HINTS = {"spark.llm.memory.junctions.enabled": "false", "spark.llm.memory.plannedUses.enabled": "false"}
+
+
 def allocator(value, machine=CPU, model="/models/m", **more):
     settings = {"spark.llm.memory.allocator": value} | more
     return " ".join(launch_of(parse_conf(settings), model, "m", "/run/s", machine, {}).arguments)
@@ -246,14 +255,16 @@ def allocator(value, machine=CPU, model="/models/m", **more):
 
 @pytest.mark.parametrize(("value", "machine"), [("vllm", CPU), ("vllm", GPU), ("auto", GPU)])
 def test_an_engine_that_has_no_choice_is_started_as_without_us(value, machine):
-    assert "scheduler-cls" not in allocator(value, machine)
-    assert "additional-config" not in allocator(value, machine)
+    hints = NO_HINTS if machine == CPU else {}
+    assert "scheduler-cls" not in allocator(value, machine, **hints)
+    assert "additional-config" not in allocator(value, machine, **hints)
 
 
 def test_a_model_whose_layers_are_alike_leaves_nothing_to_choose(tmp_path):
     config = {"model_type": "qwen3", "num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 64}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    assert "additional-config" not in allocator("auto", model=str(tmp_path))
+    assert "additional-config" not in allocator("auto", model=str(tmp_path), **NO_HINTS)
+    assert '"uses": true' in allocator("auto", model=str(tmp_path))
     assert '"allocator": "jenga"' in allocator("jenga", model=str(tmp_path))
     config |= {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": 128}
     (tmp_path / "config.json").write_text(json.dumps(config))
@@ -269,10 +280,15 @@ def test_jenga_is_refused_where_it_cannot_be():
     assert "mine.Scheduler" in allocator("auto", **taken)
 
 
+def test_lengths_of_rows_are_kept_where_the_user_says():
+    assert '"dir": "/var/lengths"' in allocator("auto", **{"spark.llm.memory.dir": "/var/lengths"})
+    assert '"dir"' not in allocator("vllm", **{"spark.llm.memory.junctions.enabled": "true"})
+
+
 def test_junctions_are_planned_by_our_scheduler_with_either_allocator():
-    assert "junctions" not in allocator("auto")
-    more = {"spark.llm.memory.junctions.enabled": "true"}
     for value in ("auto", "vllm"):
-        words = allocator(value, **more)
+        words = allocator(value)
         assert f'"allocator": "{value}"' in words
-        assert '"junctions": true' in words
+        assert '"junctions": true, "uses": true' in words
+    assert "junctions" not in allocator("auto", **NO_HINTS)
+    assert "uses" not in allocator("auto", **NO_HINTS)

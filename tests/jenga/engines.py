@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 import jenga_engine
 import jenga_toys
+import jenga_uses
 
 from spark_llm.engine.vllm_args import LOOK_UP_PROPOSER
 
@@ -44,8 +45,25 @@ def ran(model, who, **more):
             "used": [jenga.pages.used_pages(kind) for kind in range(len(jenga.pages.ratios))]
             if jenga
             else [],
+            "concurrency": one.scheduler.cache_config.kv_cache_max_concurrency,
             "usage": one.scheduler.kv_cache_manager.usage,
             "speculates": speculation is not None,
+        }
+
+
+def tasks(model, who, in_flight, **memory):
+    """Two tasks that share an engine, their rows as written, in so little memory that prefixes are dropped."""
+    more = {"additional_config": {"spark_llm": {"memory": memory}}} if memory else {}
+    with jenga_engine.engine(
+        model, who, block_tokens=32, memory_bytes=jenga_uses.MEMORY[model.name], **more
+    ) as one:
+        shared = [task[:36] for task in jenga_uses.tasks_of("two, as written", 7)]
+        found = one.run_tasks(shared, in_flight, 4)
+        uses = getattr(one.scheduler, "uses", None)
+        queue = getattr(one.scheduler.kv_cache_manager.block_pool, "free_block_queue", None)
+        return found | {
+            "known": None if uses is None else len(uses),
+            "kept": getattr(queue, "kept_blocks", None),
         }
 
 
@@ -76,6 +94,14 @@ def main(folder, file):
     }  # fmt: skip
     found["gemma4"]["jenga, speculation"] = ran(folder / "gemma4", "jenga", **speculative)
     found["junctions"] = junctions(folder / "lfm2")
+    found["tasks"] = {
+        name: {
+            "stock": tasks(jenga_toys.make(name, folder), "stock", in_flight),
+            "uses": tasks(folder / name, who, in_flight, uses=True, junctions=True),
+        }
+        # Rows of lfm2 are sent one by one: none waits, so only the plan can tell where they branch.
+        for name, who, in_flight in (("lfm2", "vllm", 1), ("gemma4", "jenga", 6))
+    }
     Path(file).write_text(json.dumps(found))
 
 

@@ -209,4 +209,8 @@ def whole_run():
         ],
         windows=3,
     )
-    return run(first, call(2), engines=busy, budget="5Mtok")
+    reason = f"all layers of {EVIL} are alike"
+    memory = [
+        {"executor": name, "allocator": "grouped", "reason": reason, "pages": 1024} for name in ("1", "2")
+    ]
+    return run(first, call(2), engines=busy, memory=memory, budget="5Mtok")

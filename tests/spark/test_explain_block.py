@@ -1,5 +1,6 @@
 """The section of EXPLAIN about each call: estimates with their source, rules with their reasons, actual figures."""
 
+import json
 import re
 from pathlib import Path
 
@@ -76,6 +77,47 @@ def test_golden(spark, conf, tables, golden):
     parts.append(("everything switched off", TWO.format("known"), explained(spark, TWO.format("known"))))
     text = "\n".join(f"-- {name}\n{sql}\n{text}".replace("\n\n", "\n") for name, sql, text in parts)
     golden(f"explain-block-{'.'.join(spark.version.split('.')[:2])}.txt", text)
+
+
+def test_what_the_engines_decided_about_their_memory_golden(spark, conf, tables, golden):
+    """Asked of the fake engine; the session then names vLLM, and engines tell as vLLM's would."""
+    frame = spark.sql(GOOD.format("known"))
+    frame.collect()
+    conf("spark.llm.engine.kind", "vllm")
+    told = {
+        "allocator": "grouped",
+        "pages": 1024,
+        "reason": "all layers are alike: vLLM's pages waste nothing",
+    }
+    parts = []
+
+    def lines(name, text):
+        found = text[text.index("applied") :].splitlines()
+        parts.append(f"-- {name}\n" + "\n".join(line for line in found if "Allocator: " in line))
+
+    def tell(*memories):
+        for executor, memory in zip("12", memories, strict=True):
+            message = {"executor": executor, "at_ms": 0, "calls": {}, "memory": memory}
+            spark._jvm.org.apache.spark.sql.llm.ClusterMetrics.receive(json.dumps(message))
+
+    try:
+        for allocator in ("auto", "jenga", "vllm"):
+            conf("spark.llm.memory.allocator", allocator)
+            tell(None, None)
+            lines(f"{allocator}, before an engine has started", after_run(spark, frame))
+            tell(told, None)
+            lines(f"{allocator}, not yet run", explained(spark, GOOD.format("known")))
+            lines(f"{allocator}, after the run", after_run(spark, frame))
+            jenga = {
+                "allocator": "jenga",
+                "pages": 281,
+                "reason": "12.7 % more requests fit than in vLLM's groups",
+            }
+            tell(told, jenga)
+            lines(f"{allocator}, two engines that differ", after_run(spark, frame))
+    finally:
+        tell(None, None)
+    golden("explain-allocator.txt", "\n".join(parts) + "\n")
 
 
 @pytest.mark.parametrize("mode", ["", "EXTENDED", "FORMATTED"])

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import re
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -92,6 +95,18 @@ def test_what_is_replaced_of_a_coordinator():
     assert counted < free < source.index("self.coordinator.allocate_new_computed_blocks(") < taken
 
 
+def test_what_fits_is_told_after_the_layout():
+    from vllm.v1.core import kv_cache_utils
+    from vllm.v1.engine import core
+
+    source = inspect.getsource(core.EngineCore._initialize_kv_caches)
+    assert "update_kv_cache_capacity(vllm_config, scheduler_kv_cache_config)" in source
+    assert hasattr(core, "update_kv_cache_capacity")
+    source = inspect.getsource(kv_cache_utils.update_kv_cache_capacity)
+    for name in ("kv_cache_size_tokens", "kv_cache_max_concurrency"):
+        assert f"vllm_config.cache_config.{name} = " in source
+
+
 def test_what_a_pool_is_asked_for():
     from vllm.v1.core.block_pool import BlockPool
 
@@ -133,3 +148,49 @@ def test_a_shared_prefix_ends_the_chunk_and_keeps_its_state():
     source = inspect.getsource(SingleTypeKVCacheManager.cache_blocks)
     assert "reachable_boundaries.append(request.shared_prefix_boundary)" in source
     assert "self.mamba_partial_cache_hit" in inspect.getsource(Scheduler.__init__)
+
+
+def test_the_queue_of_free_blocks():
+    import vllm
+    from vllm.v1.core.block_pool import BlockPool
+    from vllm.v1.core.kv_cache_utils import FreeKVCacheBlockQueue
+
+    from spark_llm.jenga.vllm_queue import UsesQueue
+
+    root = Path(vllm.__file__).parent / "v1"
+    called = {
+        name
+        for file in root.rglob("*.py")
+        for name in re.findall(r"free_block_queue\.(\w+)", file.read_text(encoding="utf-8"))
+    }
+    # `simple_kv_offload` walks the list: with a connector the queue stays vLLM's.
+    assert called == {"popleft", "popleft_n", "append_n", "prepend_n", "remove", "num_free_blocks"}
+    for name in ("popleft", "popleft_n", "remove", "append", "append_n", "prepend_n", "get_all_free_blocks"):
+        assert parameters(getattr(FreeKVCacheBlockQueue, name)) == parameters(getattr(UsesQueue, name)), name
+    # A hash goes when a block is handed out, not while it is free.
+    source = inspect.getsource(BlockPool.get_new_blocks)
+    assert source.index("popleft_n") < source.index("_maybe_evict_cached_block")
+
+
+def test_what_rows_tell_reaches_the_scheduler():
+    from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+    from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
+    from vllm.v1.core.sched.scheduler import Scheduler
+
+    from spark_llm.engine.wire import USES_ARGUMENT
+    from spark_llm.jenga.vllm_uses import UsesMixin, told_of
+
+    told = [f"{0:032x} 1", 40, 3, 1, 70, 0, 0]
+    asked = ChatCompletionRequest(messages=[{"role": "user", "content": "x"}])
+    asked = asked.model_copy(update={"vllm_xargs": {USES_ARGUMENT: told}})
+    sampling = asked.to_sampling_params(8, {})
+    request = SimpleNamespace(sampling_params=sampling, block_hashes=[b"a", b"b"])
+    assert told_of(request, 16) == (told[0], [(2, 3, 1), (2, 0, 0)])
+    assert told_of(request, 64) == (told[0], [(1, 0, 0)])
+    for name in ("add_request", "_free_request"):
+        assert parameters(getattr(Scheduler, name)) == parameters(getattr(UsesMixin, name)), name
+    for name in ("_preempt_request", "reset_prefix_cache"):
+        assert hasattr(Scheduler, name)
+    # The end of a row gives its blocks back, and so does a preemption.
+    assert "self.kv_cache_manager.free(request)" in inspect.getsource(Scheduler._free_request_blocks)
+    assert parameters(OpenAIServingChat.render_chat_request) == ["self", "request"]

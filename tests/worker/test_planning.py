@@ -10,11 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from worker_helpers import batch, field_text, run, spec
 
+from spark_llm.engine.machine import device
 from spark_llm.planner import RowOrder
 from spark_llm.worker import clients, planning
 from spark_llm.worker.command import parse_spec
 from spark_llm.worker.engine_traits import EngineTraits, traits_of
 from spark_llm.worker.planning import WindowPlanner
+from spark_llm.worker.prefix_uses import prefix_uses
 from spark_llm.worker.questions import Batch, Question
 
 ENGINE = EngineTraits("shared", 256, 32)
@@ -219,6 +221,21 @@ def test_every_question_is_asked_once_with_all_its_fields_and_again_alike(window
         last = max(ids)
 
 
+@pytest.mark.parametrize("mode", ["shared", "interleave"])
+def test_an_engine_that_counts_is_told_what_the_prompts_of_a_window_share_in_sending_order(mode):
+    rows = [(f"{n % 3}" * 40, "same" * 20, f"{n}") for n in range(24)]
+    one, engine = planner(), EngineTraits(mode, 4, 32, counts_uses=True)
+    assert not any(each.uses or each.window for each in planner().plan(questions_of(rows), ENGINE))
+    plans = [one.plan(questions_of(rows), engine) for _ in range(2)]
+    assert len({each.window for plan in plans for each in plan}) == 2
+    for plan in plans:
+        assert len({each.window for each in plan}) == 1
+        users = [each.user for each in plan]
+        assert [each.uses for each in plan] == prefix_uses(users, 32)
+        assert plan[0].uses[0].uses == 23
+        assert len(plan[0].uses) > 1
+
+
 def test_a_window_begins_with_what_the_one_before_used_last():
     one = planner({"reorderFields.enabled": "false"})
     first = one.plan(questions_of([(city, "x", f"{n}") for n, city in enumerate("aabbcc")]), ENGINE)
@@ -251,17 +268,20 @@ def test_a_sorted_partition_that_is_cut_keeps_its_order():
 @pytest.mark.parametrize(
     ("conf", "traits"),
     [
-        ({"engine.kind": "fake"}, ("shared", 256, 32, 8)),
+        ({"engine.kind": "fake"}, ("shared", 256, 32, 8, False)),
         (
             {"engine.kind": "openai", "engine.endpoint": "http://h/v1", "model": "m"},
-            ("interleave", 64, 16, 1),
+            ("interleave", 64, 16, 1, False),
         ),
-        ({"engine.kind": "vllm", "model": "m", "engine.blockSize": "64"}, ("shared", 256, 64, 8)),
+        ({"engine.kind": "vllm", "model": "m", "engine.blockSize": "64"}, ("shared", 256, 64, 8, False)),
     ],
 )
 def test_what_is_known_about_the_engine(conf, traits):
-    checked = parse_spec(spec(conf={f"spark.llm.{key}": value for key, value in conf.items()}))[1]
-    assert tuple(traits_of(checked, None)) == traits
+    conf = {f"spark.llm.{key}": value for key, value in conf.items()}
+    uses = "spark.llm.memory.plannedUses.enabled"
+    assert tuple(traits_of(parse_spec(spec(conf=conf | {uses: "false"}))[1], None)) == traits
+    counts = traits_of(parse_spec(spec(conf=conf))[1], None).counts_uses
+    assert counts == (conf["spark.llm.engine.kind"] == "vllm" and device() == "cpu")
 
 
 def test_equal_rows_share_a_question_whatever_their_order_in_a_group(engine):
