@@ -42,6 +42,11 @@ class LayerSwap:
         self._slot = {layer: pages.turns.slot(layer) for layer in pages.turns.swapped}
         self._read = self._written = self._touched = _NONE
 
+    @property
+    def is_moving(self) -> bool:
+        """Whether the pass touches a block that is shared."""
+        return bool(self._touched.size)
+
     def begin(self, read: NDArray[np.int64], written: NDArray[np.int64]) -> None:
         """Starts a pass.
 
