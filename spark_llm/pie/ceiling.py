@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from spark_llm.pie.layout import SLOTS, max_away
+from spark_llm.pie.layout import SLOTS, aways
 
 if TYPE_CHECKING:
     from spark_llm.costmodel.link import Link
@@ -59,6 +59,7 @@ class PassCost:
         link: between host and device.
         extra_s: of a pass beyond reading weights, keys and values: its prompt tokens.
         slots: that swapped layers share.
+        turning: see `SlotLayout`.
         written_share: of a layer's bytes that a pass writes and that go out.
     """
 
@@ -69,6 +70,7 @@ class PassCost:
     link: Link
     extra_s: float = 0.0
     slots: int = SLOTS
+    turning: bool = False
     written_share: float = 1 / 64
 
     def ceiling(self) -> float:
@@ -80,6 +82,10 @@ class PassCost:
             self.device_bytes_per_s,
             self.extra_s,
         )
+
+    def aways(self) -> range:
+        """Returns the numbers of layers that can be away."""
+        return aways(self.layers, self.slots, self.turning)
 
     def expansion(self, away: int) -> float:
         """Returns keys and values in all over those on the device."""
@@ -111,4 +117,4 @@ class PassCost:
 
     def best_away(self) -> int:
         """Returns the layers away that give most rows per second; the fewest of equals."""
-        return max(range(max_away(self.layers, self.slots) + 1), key=self.gain, default=0)
+        return max(self.aways(), key=self.gain)
