@@ -42,9 +42,7 @@ class Streams:
         """
         if any(other.inbound == copy.inbound for other in self._left):
             raise ValueError(f"{copy} started while the link is busy: {list(self._left)}")
-        seconds = (
-            self.link.seconds(copied_bytes) if copy.inbound else self.link.seconds(0.0, copied_bytes)
-        )
+        seconds = self.link.seconds(copied_bytes) if copy.inbound else self.link.seconds(0.0, copied_bytes)
         self._left[copy] = seconds * slowness
         self.moved_bytes += copied_bytes
 
