@@ -14,9 +14,9 @@ class SlotLayout:
     """Swapped layers take turns in a few slots; the others stay where they are.
 
     Addresses never change: a layer is always in the same slot, and only the slot's content rotates, as
-    captured graphs of a GPU require. The number of swapped layers is then a multiple of the slots': a slot's
-    last layer and its first would else follow each other, and nothing could arrive meanwhile. An engine with
-    a table between layers and slots can have them take any slot in turn, and any number of them.
+    captured graphs of a GPU require. The number of swapped layers should then be a multiple of the slots': a
+    slot's last layer and its first else follow each other, and nothing can arrive meanwhile. An engine with a
+    table between layers and slots can have them take any slot in turn, and any number of them.
 
     Differs from the paper, in which any layer may be away: with `away` layers away, one computing and one
     arriving, any choice has to move `away + 2` layers a pass, which is what two slots move.
@@ -28,8 +28,7 @@ class SlotLayout:
         turning: slots are taken in turn by whichever layer is next.
 
     Raises:
-        ValueError: layer 0 is swapped, the order is not ascending, nothing would be saved, or the number of
-            swapped layers is not a multiple of the slots'.
+        ValueError: layer 0 is swapped, the order is not ascending, or nothing would be saved.
     """
 
     layers: int
@@ -45,10 +44,10 @@ class SlotLayout:
             return
         if list(self.swapped) != sorted(set(self.swapped)) or self.swapped[0] < 1:
             raise ValueError(f"swapped layers must ascend and not include layer 0: {self.swapped}")
-        if self.swapped[-1] >= self.layers or self.away not in aways(self.layers, self.slots, self.turning):
+        if self.swapped[-1] >= self.layers or self.away < 1:
             raise ValueError(
-                f"{len(self.swapped)} of {self.layers} layers swapped, the last {self.swapped[-1]}; allowed: "
-                + (f"over {self.slots}" if self.turning else f"2, 3, … times the {self.slots} slots")
+                f"{len(self.swapped)} swapped layers of {self.layers}, up to layer {self.swapped[-1]}, save "
+                f"nothing with {self.slots} slots"
             )
 
     @property
