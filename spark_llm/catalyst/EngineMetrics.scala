@@ -14,7 +14,9 @@ import com.fasterxml.jackson.databind.JsonNode
 object EngineMetrics {
   /** Sums since the engine started. */
   val Counters: Seq[String] = Seq("prompt_tokens", "generation_tokens", "prefix_cache_queries", "prefix_cache_hits",
-    "num_preemptions", "spec_decode_num_drafts", "spec_decode_num_draft_tokens", "spec_decode_num_accepted_tokens")
+    "num_preemptions", "spec_decode_num_drafts", "spec_decode_num_draft_tokens", "spec_decode_num_accepted_tokens",
+    "external_prefix_cache_hits", "kv_offload_load_bytes", "kv_offload_store_bytes", "kv_offload_bad_blocks",
+    "kv_offload_unkept_blocks", "kv_offload_evictions")
   /** As it is now. */
   val Gauges: Seq[String] = Seq("num_requests_running", "num_requests_waiting", "kv_cache_usage_perc",
     "speculation_draft_length", "speculation_acceptance_rate", "speculation_goodput", "speculation_decision_seconds")
