@@ -71,12 +71,13 @@ class Engine:
         from vllm import LLM
 
         if expansion is not None:
-            from spark_llm.pie.vllm_layers import arguments
+            from spark_llm.engine.swap_args import layers_args
+            from spark_llm.engine.vllm_args import SCHEDULER
 
-            ours = arguments(expansion, "cpu")
-            ours["additional_config"]["spark_llm"]["swap"]["link"] = link
+            swap = {"mode": "layers", "expansion": expansion, "host_bytes": 1 << 30, "link": link}
+            ours = {key.replace("-", "_"): value for key, value in layers_args(swap, "cpu").items()}
             ours["additional_config"]["spark_llm"] |= more.pop("additional_config", {}).get("spark_llm", {})
-            more |= ours
+            more |= ours | {"scheduler_cls": SCHEDULER}
         self._llm = LLM(
             str(model), skip_tokenizer_init=True, dtype="float32", enforce_eager=True,
             block_size=BLOCK_TOKENS, kv_cache_memory_bytes=near_bytes, disable_log_stats=False,
@@ -110,7 +111,7 @@ class Engine:
             "preemptions": self._preempted,
             "hit tokens": sum(output.num_cached_tokens or 0 for output in outputs),
             "wall s": round(wall_s, 3),
-            "md5": hashlib.md5(str(answers).encode()).hexdigest()[:12],
+            "md5": hashlib.md5(str(answers).encode(), usedforsecurity=False).hexdigest()[:12],
             "answers": answers,
             "caps": self._caps,
             **{name: round(now[name] - before[name], 4) for name in now},

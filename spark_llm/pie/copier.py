@@ -98,7 +98,8 @@ class _Direction:
 
     def __init__(self, name: str, link: EmulatedLink | None) -> None:
         self._link = link
-        self.copied_bytes, self.busy_s, self.failure = 0, 0.0, None
+        self.copied_bytes, self.busy_s = 0, 0.0
+        self.failure: Exception | None = None
         self._copies: queue.SimpleQueue[_Copy | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -119,7 +120,7 @@ class _Direction:
             try:
                 if self.failure is None:
                     self._copy(copy)
-            except Exception as failure:  # whatever it is, who waits must hear of it
+            except Exception as failure:  # noqa: BLE001  whatever it is, who waits must hear of it
                 self.failure = failure
             copy.ended.set()
 

@@ -7,7 +7,7 @@
     layer 3      own pages │ slot 0     after layer 1's turn, before its own
     …
 
-As long as no block from `resident_blocks` on is in use, nothing moves; beyond, the share of the blocks beyond.
+As long as no block from `resident_blocks` on is in use, nothing moves; else the blocks beyond do.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from math import lcm
 from typing import TYPE_CHECKING
 
-from spark_llm.pie.layout import SLOTS, SlotLayout, away_for, spread
+from spark_llm.pie.layout import SLOTS, SlotLayout, away_for, aways, spread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,44 +60,89 @@ class SharedPages:
         return [part for part in parts if part[1]]
 
 
-def most_expansion(layers: int, *, aliased: bool, slots: int = SLOTS) -> float:
-    """Blocks over those that would fit without swap, at most."""
-    # Layer 0 and the slots must hold all blocks; where swapped layers have own pages, one block at least.
-    return layers / (1 + slots) if layers > 1 + slots else 1.0
+def most_expansion(layers: int) -> float:
+    """Blocks over those that would fit without swap, at most; 1 for a model of too few layers."""
+    # Layer 0 and the slots must hold all blocks.
+    return max(layers / (1 + SLOTS), 1.0)
 
 
-def blocks_within(near_pages: int, layers: int, expansion: float, *, aliased: bool) -> int:
-    """Blocks that the engine may hand out over so many pages of near memory.
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What layers share, before it is known how many blocks that makes; the same wherever it is asked.
+
+    Attributes:
+        layers: that keep keys and values.
+        expansion: blocks over those that would fit without swap, at most; cut to `most_expansion`.
+        host_pages: of host memory, at most.
+        aliased: whether the same memory can be seen at several addresses.
+        step_blocks: a swapped layer's own pages come in so many.
 
     Raises:
-        ValueError: the expansion cannot be had with so few layers.
+        ValueError: there are too few layers, or the expansion is none.
     """
-    most = most_expansion(layers, aliased=aliased)
-    if not 1 < expansion <= most:
+
+    layers: int
+    expansion: float
+    host_pages: int
+    aliased: bool
+    step_blocks: int = 1
+
+    def __post_init__(self) -> None:
+        """Checks and cuts the expansion."""
+        most = most_expansion(self.layers)
+        if self.expansion <= 1 or most <= 1:
+            raise ValueError(
+                f"expansion {self.expansion:g} of the KV cache of {self.layers} layers: expected more than "
+                f"1, and more than {1 + SLOTS} layers"
+            )
+        object.__setattr__(self, "expansion", min(self.expansion, most))
+
+    @classmethod
+    def of_bytes(
+        cls, layers: int, expansion: float, *, host_bytes: int, page_bytes: int, granule_bytes: int | None
+    ) -> Room:
+        """The same in bytes.
+
+        Args:
+            layers: see the class.
+            expansion: see the class.
+            host_bytes: of host memory, at most.
+            page_bytes: a block of one layer.
+            granule_bytes: what is mapped at once; None: nothing can be mapped twice.
+        """
+        step = lcm(page_bytes, granule_bytes) // page_bytes if granule_bytes else 1
+        return cls(layers, expansion, host_bytes // page_bytes, granule_bytes is not None, step)
+
+    def blocks(self, near_pages: int) -> int:
+        """Blocks that the engine may hand out over so many pages of near memory.
+
+        Raises:
+            ValueError: host memory does not hold one block more than would fit without.
+        """
+        blocks = int(near_pages * self.expansion / self.layers)
+        if self.aliased:
+            away = self.layers - 1 - SLOTS
+            blocks = min(blocks, (near_pages + away * (self.host_pages // (self.layers - 1))) // self.layers)
+        plain = near_pages // self.layers
+        while blocks > plain:
+            pages = self.pages(blocks)
+            if pages.turns.swapped and pages.near_pages <= near_pages and pages.host_pages <= self.host_pages:
+                return blocks
+            blocks -= 1
         raise ValueError(
-            f"expansion {expansion:g} of the KV cache of {layers} layers: expected more than 1, at most {most:g}"
+            f"{self.host_pages} pages of host memory for {self.layers} layers do not add a block to the "
+            f"{plain} that fit without: raise spark.llm.swap.hostMemory, or set spark.llm.swap.mode=blocks"
         )
-    if not aliased:
-        return near_pages // spread(layers, away_for(layers, expansion)).near_layers
-    return int(near_pages * expansion / layers)
 
-
-def shared_pages(
-    blocks: int, layers: int, expansion: float, *, aliased: bool, page_bytes: int = 1, granule_bytes: int = 1
-) -> SharedPages:
-    """How so many blocks share pages; the same answer wherever it is asked.
-
-    Args:
-        blocks: of `blocks_within`, or fewer.
-        layers: that keep keys and values.
-        expansion: blocks over those that would fit without swap.
-        aliased: whether the same memory can be seen at several addresses.
-        page_bytes: a block of one layer.
-        granule_bytes: what is mapped at once; a layer's own pages are whole granules.
-    """
-    if not aliased:
-        return SharedPages(spread(layers, away_for(layers, expansion)), blocks)
-    turns = SlotLayout(layers, tuple(range(1, layers)))
-    own = (layers * blocks / expansion - turns.near_layers * blocks) / turns.away
-    step = lcm(page_bytes, granule_bytes) // page_bytes
-    return SharedPages(turns, blocks, max(int(own) // step * step, 0))
+    def pages(self, blocks: int) -> SharedPages:
+        """How so many blocks share pages."""
+        if not self.aliased:
+            fit = min(away_for(self.layers, self.expansion), self.host_pages // max(blocks, 1) - SLOTS)
+            away = max((away for away in aways(self.layers) if away <= fit), default=0)
+            return SharedPages(spread(self.layers, away), blocks)
+        turns = SlotLayout(self.layers, tuple(range(1, self.layers)))
+        own = int((self.layers * blocks / self.expansion - turns.near_layers * blocks) / turns.away)
+        own = max(own, 0) // self.step_blocks * self.step_blocks
+        # What host memory does not hold must have pages of its own.
+        least = max(blocks - self.host_pages // (self.layers - 1), 0)
+        return SharedPages(turns, blocks, max(own, -(-least // self.step_blocks) * self.step_blocks))

@@ -163,6 +163,8 @@ class AdmissionMixin(Scheduler):
     def swap_figures(self) -> dict[str, float]:
         """For the page of metrics."""
         windows, copies = self.swap_windows, self.connector.figures.copies
+        if windows is None:
+            return {}
         return {
             "swap_blocks": float(windows.cap.max_blocks),
             "swap_cap_blocks": float(windows.cap.blocks),

@@ -2,7 +2,7 @@
 
     --worker-cls spark_llm.pie.vllm_layers_cpu.LayerSwapWorker | vllm_layers_gpu.LayerSwapWorker
     --kv-transfer-config {"kv_connector": "LayerSwapConnector", …}
-    --additional-config {"spark_llm": {"swap": {"mode": "layers", "expansion": 2.0}}}
+    --additional-config {"spark_llm": {"swap": {"mode": "layers", "expansion": 2, "host_bytes": …}}}
 
     determine_available_memory()    vLLM's bytes ─► bytes of all blocks, wherever they are
     initialize_from_config()        layers share pages (`shared_pages`), which the connector rotates
@@ -16,9 +16,10 @@ import contextlib
 import dataclasses
 from typing import TYPE_CHECKING, Any, Final
 
+from spark_llm.engine.swap_args import LAYERS_CONNECTOR
 from spark_llm.pie.aliased import GRANULE_BYTES, AliasedMemory, is_supported
 from spark_llm.pie.copier import EmulatedLink
-from spark_llm.pie.shared_pages import SharedPages, blocks_within, shared_pages
+from spark_llm.pie.shared_pages import Room, SharedPages
 from spark_llm.smartspec.vllm_plugin import settings_of
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
 PART: Final = "swap"
 MODE: Final = "layers"
-CONNECTOR: Final = "LayerSwapConnector"
-CONNECTOR_MODULE: Final = "spark_llm.pie.vllm_layers_connector"
 # Drafters without layers of their own.
 DRAFTERS: Final = ("ngram", "suffix", "custom_class")
 # Layouts of which a block of one layer is one run of bytes.
@@ -44,8 +43,10 @@ def settings_of_swap(vllm_config: VllmConfig) -> dict[str, Any]:
         ValueError: the engine has our worker or connector, but not our part.
     """
     settings = settings_of(vllm_config, PART)
-    if settings is None or settings.get("mode") != MODE or "expansion" not in settings:
-        raise ValueError(f"layer swap needs additional_config.spark_llm.{PART}={{mode: {MODE}, expansion: …}}")
+    if settings is None or settings.get("mode") != MODE:
+        raise ValueError(
+            f"layer swap needs additional_config.spark_llm.{PART} with mode={MODE}, expansion and host_bytes"
+        )
     return settings
 
 
@@ -58,10 +59,10 @@ def refusal(vllm_config: VllmConfig) -> str | None:
     """Why an engine cannot swap layers, None when it can; what its layers are is for `misfit`."""
     parallel, cache = vllm_config.parallel_config, vllm_config.cache_config
     transfer, speculation = vllm_config.kv_transfer_config, vllm_config.speculative_config
-    if transfer is None or transfer.kv_connector != CONNECTOR:
-        return f"its KV connector is {transfer and transfer.kv_connector}, not {CONNECTOR}; it can have one"
+    if transfer is None or transfer.kv_connector != LAYERS_CONNECTOR:
+        return f"its KV connector is {transfer and transfer.kv_connector}, not {LAYERS_CONNECTOR}"
     if cache.kv_offloading_size is not None:
-        return "kv_offloading_size puts blocks on the host as well; spark.llm.swap.mode=blocks does that alone"
+        return "kv_offloading_size keeps blocks on the host as well; spark.llm.swap.mode=blocks does that"
     if parallel.world_size > 1:
         return f"it is spread over {parallel.world_size} devices; only one was ever tried"
     if getattr(parallel, "enable_dbo", False):
@@ -114,17 +115,23 @@ def is_aliased() -> bool:
     return is_supported() and current_platform.device_type == "cpu"
 
 
+def room_of(vllm_config: VllmConfig, layers: int, page_bytes: int) -> Room:
+    """What layers share."""
+    settings = settings_of_swap(vllm_config)
+    return Room.of_bytes(
+        layers,
+        float(settings["expansion"]),
+        host_bytes=int(settings["host_bytes"]),
+        page_bytes=page_bytes,
+        granule_bytes=GRANULE_BYTES if is_aliased() else None,
+    )
+
+
 def pages_of(vllm_config: VllmConfig, config: KVCacheConfig) -> SharedPages:
     """How the layers of a config share pages; scheduler and worker get the same."""
     (group,) = config.kv_cache_groups
-    return shared_pages(
-        config.num_blocks,
-        len(group.layer_names),
-        float(settings_of_swap(vllm_config)["expansion"]),
-        aliased=is_aliased(),
-        page_bytes=int(group.kv_cache_spec.page_size_bytes),
-        granule_bytes=GRANULE_BYTES,
-    )
+    room = room_of(vllm_config, len(group.layer_names), int(group.kv_cache_spec.page_size_bytes))
+    return room.pages(config.num_blocks)
 
 
 def in_order(names: Iterable[str]) -> list[str]:
@@ -151,10 +158,9 @@ class LayerSwapMixin:
         specs = self.model_runner.get_kv_cache_spec()
         checked(misfit(specs.values(), getattr(self.model_runner, "shared_kv_cache_layers", {})))
         near_bytes: int = super().determine_available_memory()  # type: ignore[misc]
-        page_bytes = next(iter(specs.values())).page_size_bytes
-        expansion = float(settings_of_swap(self.vllm_config)["expansion"])
-        blocks = blocks_within(near_bytes // page_bytes, len(specs), expansion, aliased=is_aliased())
-        return int(blocks * len(specs) * page_bytes)
+        page_bytes = int(next(iter(specs.values())).page_size_bytes)
+        blocks = room_of(self.vllm_config, len(specs), page_bytes).blocks(near_bytes // page_bytes)
+        return blocks * len(specs) * page_bytes
 
     def initialize_from_config(self, kv_cache_config: KVCacheConfig) -> None:
         """Lays out the pages.
@@ -184,7 +190,10 @@ class LayerSwapMixin:
             places = {owner: at for at, owner in enumerate(dict.fromkeys(owners))}
             region = pages.blocks * page_bytes
             laid_out = _config(
-                kv_cache_config, [places[owner] * region for owner in owners], page_bytes, len(places) * region
+                kv_cache_config,
+                [places[owner] * region for owner in owners],
+                page_bytes,
+                len(places) * region,
             )
             super().initialize_from_config(laid_out)  # type: ignore[misc]
 
@@ -241,23 +250,3 @@ def _allocated_in(memory: Any) -> Iterator[None]:
         yield
     finally:
         gpu_model_runner.allocate_kv_cache = vllms_own
-
-
-def arguments(expansion: float, device: str) -> dict[str, Any]:
-    """Arguments of vLLM for an engine that swaps layers.
-
-    Args:
-        expansion: blocks over those that would fit without swap.
-        device: ``cpu`` or ``cuda``.
-    """
-    module = "vllm_layers_cpu" if device == "cpu" else "vllm_layers_gpu"
-    return {
-        "worker_cls": f"spark_llm.pie.{module}.LayerSwapWorker",
-        "scheduler_cls": "spark_llm.engine.vllm_scheduler.SparkScheduler",
-        "kv_transfer_config": {
-            "kv_connector": CONNECTOR,
-            "kv_connector_module_path": CONNECTOR_MODULE,
-            "kv_role": "kv_both",
-        },
-        "additional_config": {"spark_llm": {PART: {"mode": MODE, "expansion": expansion}}},
-    }

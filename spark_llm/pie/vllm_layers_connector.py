@@ -78,10 +78,12 @@ class SwapFigures(KVConnectorWorkerMetadata):
         return other
 
 
-class LayerSwapConnector(KVConnectorBase_V1, SupportsHMA):  # type: ignore[misc]
+class LayerSwapConnector(KVConnectorBase_V1, SupportsHMA):
     """See the module."""
 
-    def __init__(self, vllm_config: VllmConfig, role: KVConnectorRole, kv_cache_config: KVCacheConfig) -> None:
+    def __init__(
+        self, vllm_config: VllmConfig, role: KVConnectorRole, kv_cache_config: KVCacheConfig
+    ) -> None:
         super().__init__(vllm_config, role, kv_cache_config)
         self.pages = pages_of(vllm_config, kv_cache_config)
         self.figures = SwapFigures(CopyFigures())
@@ -110,7 +112,9 @@ class LayerSwapConnector(KVConnectorBase_V1, SupportsHMA):  # type: ignore[misc]
         """Nothing to do."""
 
     def request_finished_all_groups(
-        self, request: Request, block_ids: tuple[list[int], ...]  # noqa: ARG002
+        self,
+        request: Request,  # noqa: ARG002
+        block_ids: tuple[list[int], ...],  # noqa: ARG002
     ) -> tuple[bool, dict[str, Any] | None]:
         """Blocks are free at once."""
         return False, None
@@ -135,7 +139,8 @@ class LayerSwapConnector(KVConnectorBase_V1, SupportsHMA):  # type: ignore[misc]
                 continue
             begin = computed[name]
             read.update(blocks[: -(-begin // size)])
-            written.update(blocks[max(begin - self._uncertain_tokens, 0) // size : -(-(begin + count) // size)])
+            surely = max(begin - self._uncertain_tokens, 0)
+            written.update(blocks[surely // size : -(-(begin + count) // size)])
         return StepBlocks(self._shared(read), self._shared(written))
 
     def _shared(self, blocks: set[int]) -> NDArray[np.int64]:
@@ -167,9 +172,10 @@ class LayerSwapConnector(KVConnectorBase_V1, SupportsHMA):  # type: ignore[misc]
         import torch
 
         blocks, page_bytes = self.pages.blocks, self._page_bytes
-        if cache.shape[0] % blocks or cache.stride(0) * cache.element_size() * (
-            cache.shape[0] // blocks
-        ) != page_bytes:
+        if (
+            cache.shape[0] % blocks
+            or cache.stride(0) * cache.element_size() * (cache.shape[0] // blocks) != page_bytes
+        ):
             raise ValueError(
                 f"a KV cache of shape {tuple(cache.shape)}, strides {cache.stride()} and type {cache.dtype} "
                 f"is not {blocks} blocks of {page_bytes} bytes one after the other"
@@ -185,10 +191,9 @@ class LayerSwapConnector(KVConnectorBase_V1, SupportsHMA):  # type: ignore[misc]
             return StreamCopier(near, self.pages.resident_blocks)
         return ThreadCopier(near, self.pages.resident_blocks, link_of(self._settings))
 
-    def bind_connector_metadata(self, connector_metadata: KVConnectorMetadata) -> None:
+    def bind_connector_metadata(self, connector_metadata: StepBlocks) -> None:
         """A step begins."""
         super().bind_connector_metadata(connector_metadata)
-        assert isinstance(connector_metadata, StepBlocks)
         self._swap.begin(connector_metadata.read, connector_metadata.written)
         self._begin_s = time.perf_counter()
 

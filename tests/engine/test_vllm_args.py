@@ -276,3 +276,35 @@ def test_junctions_are_planned_by_our_scheduler_with_either_allocator():
         words = allocator(value, **more)
         assert f'"allocator": "{value}"' in words
         assert '"junctions": true' in words
+
+
+def swap(machine=CPU, **more):
+    settings = {"spark.llm.swap.enabled": "true"} | {f"spark.llm.swap.{k}": v for k, v in more.items()}
+    words = launch_of(parse_conf(settings), "/models/m", "m", "/run/e/s", machine, {}).arguments
+    return words, json.loads(words[words.index("--kv-transfer-config") + 1])
+
+
+def test_swap_gives_vllms_offloading_our_tier(tmp_path):
+    words, transfer = swap(hostMemory="2g", path=str(tmp_path))
+    assert transfer["kv_load_failure_policy"] == "recompute"
+    extra = transfer["kv_connector_extra_config"]
+    assert (extra["cpu_bytes_to_use"], extra["path"]) == (2 << 30, str(tmp_path))
+    ours = json.loads(words[words.index("--additional-config") + 1])["spark_llm"]
+    assert ours["swap"] == {"mode": "blocks", "host_bytes": 2 << 30, "file": "/run/e/swap.json"}
+    assert words[words.index("--scheduler-cls") + 1].endswith("SparkScheduler")
+    assert "kv-transfer-config" not in allocator("auto")
+
+
+def test_swap_goes_with_speculation_and_the_allocator():
+    settings = {"spark.llm.swap.enabled": "true", "spark.llm.speculative.enabled": "true"}
+    words = launch_of(parse_conf(settings), "/models/m", "m", "/run/e/s", CPU, {}).arguments
+    ours = json.loads(words[words.index("--additional-config") + 1])["spark_llm"]
+    assert set(ours) == {"speculative", "memory", "swap"}
+
+
+def test_swap_is_refused_where_it_cannot_be(tmp_path):
+    with pytest.raises(SparkLLMError, match=r"spark\.llm\.swap\.path"):
+        swap(GPU, path=str(tmp_path))
+    taken = {"spark.llm.swap.enabled": "true", "spark.llm.engine.args": '{"kv_offloading_size": 2}'}
+    with pytest.raises(SparkLLMError, match="spark.llm.swap.enabled=true decides it"):
+        allocator("auto", **taken)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,7 +10,7 @@ from hypothesis import strategies as st
 from spark_llm.pie.aliased import GRANULE_BYTES, AliasedMemory, is_supported
 from spark_llm.pie.copier import CopyFigures, EmulatedLink, ThreadCopier
 from spark_llm.pie.layer_swap import LayerSwap
-from spark_llm.pie.shared_pages import blocks_within, most_expansion, shared_pages
+from spark_llm.pie.shared_pages import Room, most_expansion
 
 torch = pytest.importorskip("torch")
 
@@ -59,13 +57,19 @@ class Model:
             prefix = []
             if self.rows and rng.random() < 0.5:
                 other = self.rows[rng.integers(len(self.rows))]
-                full = [b for at, b in enumerate(other["blocks"]) if (at + 1) * self.block_tokens <= other["tokens"]]
+                full = [
+                    b
+                    for at, b in enumerate(other["blocks"])
+                    if (at + 1) * self.block_tokens <= other["tokens"]
+                ]
                 prefix = full[: other["shared"]] or []
                 if not prefix and full:
                     # Kept for good: the model shares blocks that are never freed.
                     other["shared"] = len(full)
                     prefix = full
-            self.rows.append({"blocks": list(prefix), "shared": len(prefix), "tokens": len(prefix) * self.block_tokens})
+            self.rows.append(
+                {"blocks": list(prefix), "shared": len(prefix), "tokens": len(prefix) * self.block_tokens}
+            )
         for row in self.rows:
             if rng.random() < 0.3:
                 continue
@@ -80,7 +84,9 @@ class Model:
 
 def places(work, block_tokens, tokens_of):
     """Block and place in the block of tokens, for all rows of a step."""
-    tokens = [(row["blocks"][at // block_tokens], at % block_tokens) for row, n in work for at in tokens_of(row, n)]
+    tokens = [
+        (row["blocks"][at // block_tokens], at % block_tokens) for row, n in work for at in tokens_of(row, n)
+    ]
     found = torch.tensor(tokens, dtype=torch.int64).reshape(-1, 2)
     return found[:, 0], found[:, 1]
 
@@ -113,7 +119,11 @@ def run(pages, near, seed, steps, copier):
     return copier.figures()
 
 
-LINKS = (None, EmulatedLink(2e8, 1e-4), EmulatedLink(2e8, 0.0, drop_after_bytes=100_000, dropped_bytes_per_s=4e7))
+LINKS = (
+    None,
+    EmulatedLink(2e8, 1e-4),
+    EmulatedLink(2e8, 0.0, drop_after_bytes=100_000, dropped_bytes_per_s=4e7),
+)
 
 
 @settings(max_examples=15, deadline=None)
@@ -122,10 +132,10 @@ LINKS = (None, EmulatedLink(2e8, 1e-4), EmulatedLink(2e8, 0.0, drop_after_bytes=
     link=st.sampled_from(LINKS),
 )  # fmt: skip
 def test_every_layer_finds_what_it_has_written(seed, layers, share, aliased, link):
-    expansion = 1.3 + share * (most_expansion(layers, aliased=aliased) - 1.3)
+    expansion = 1.3 + share * (most_expansion(layers) - 1.3)
     aliased = aliased and is_supported()
     page_bytes = GRANULE_BYTES if aliased else PAGE_BYTES
-    pages = shared_pages(24, layers, expansion, aliased=aliased, page_bytes=page_bytes, granule_bytes=GRANULE_BYTES)
+    pages = Room(layers, expansion, 10_000, aliased).pages(24)
     if aliased:
         memory, near = aliased_layers(pages, page_bytes)
         assert memory.near_bytes == pages.near_pages * page_bytes
@@ -173,7 +183,7 @@ def a_pass(swap, told, layers, read, written):
 
 def test_only_what_is_touched_and_away_is_copied():
     told = Told()
-    pages = shared_pages(30, 6, 1.5, aliased=True)
+    pages = Room(6, 1.5, 1000, aliased=True).pages(30)
     assert (pages.resident_blocks, pages.near_pages, pages.host_pages) == (10, 120, 100)
     swap = LayerSwap(pages, told)
     # Blocks that have a page of their own in every layer move nothing.
@@ -186,26 +196,58 @@ def test_only_what_is_touched_and_away_is_copied():
     ]  # fmt: skip
     # From then on every swapped layer's block arrives once a pass, right after its slot is left.
     second = a_pass(swap, told, 6, [9, 20], [20])
-    assert [each for each in second if each[0] == "load"] == [("load", layer, [20]) for layer in (3, 4, 5, 2, 1)]
+    assert [each for each in second if each[0] == "load"] == [
+        ("load", layer, [20]) for layer in (3, 4, 5, 2, 1)
+    ]
     assert second.index(("wait", 3)) < second.index(("store", 3, [20]))
     # Steps between that do not touch the block cost nothing, and it is still where it was.
     assert a_pass(swap, told, 6, [3], [3]) == []
     third = a_pass(swap, told, 6, [20], [])
-    assert [each for each in third if each[0] == "load"] == [("load", layer, [20]) for layer in (3, 4, 5, 2, 1)]
+    assert [each for each in third if each[0] == "load"] == [
+        ("load", layer, [20]) for layer in (3, 4, 5, 2, 1)
+    ]
 
 
 def test_blocks_and_pages_of_an_expansion():
-    blocks = blocks_within(32 * 1000, 32, 1.9, aliased=True)
-    pages = shared_pages(blocks, 32, 1.9, aliased=True)
-    assert blocks == 1900
-    assert pages.near_pages <= 32 * 1000
+    room = Room(32, 1.9, 10**6, aliased=True)
+    pages = room.pages(room.blocks(32 * 1000))
+    assert pages.blocks == 1900
     # All but a few of the blocks that would fit without swap still cost nothing.
     assert 0.90 < pages.resident_blocks / 1000 < 1
-    plain = blocks_within(32 * 1000, 32, 1.9, aliased=False)
-    assert shared_pages(plain, 32, 1.9, aliased=False).near_pages <= 32 * 1000
-    assert plain == 32000 // 17
-    with pytest.raises(ValueError, match="expected more than 1, at most 4"):
-        blocks_within(1000, 12, 4.5, aliased=True)
+    plain = Room(32, 1.9, 10**6, aliased=False)
+    assert plain.pages(plain.blocks(32 * 1000)).near_pages <= 32 * 1000
+    # Layers that have no page of their own are away by two.
+    assert plain.blocks(32 * 1000) == 32_000 // (32 - 14)
+
+
+@given(
+    layers=st.integers(4, 80), near_pages=st.integers(400, 50_000), expansion=st.floats(1.01, 6),
+    host_pages=st.integers(0, 100_000), aliased=st.booleans(), step=st.sampled_from([1, 4]),
+)  # fmt: skip
+def test_blocks_fit_near_and_host_memory(layers, near_pages, expansion, host_pages, aliased, step):
+    room = Room(layers, expansion, host_pages, aliased, step)
+    try:
+        blocks = room.blocks(near_pages)
+    except ValueError:
+        return
+    pages = room.pages(blocks)
+    assert near_pages // layers < blocks <= near_pages * expansion / layers
+    assert pages.near_pages <= near_pages
+    assert pages.host_pages <= host_pages
+    assert pages.resident_blocks % step == 0
+    for fewer in (blocks - 1, blocks // 2):
+        assert room.pages(fewer).near_pages <= near_pages
+
+
+def test_too_few_layers_are_refused():
+    with pytest.raises(ValueError, match="more than 3 layers"):
+        Room(3, 2.0, 100, aliased=True)
+    assert Room(12, 9.0, 100, aliased=True).expansion == 4.0
+    with pytest.raises(ValueError, match=r"10 pages of host memory .* raise spark\.llm\.swap\.hostMemory"):
+        Room(12, 2.0, 10, aliased=True).blocks(1200)
+    # Half of the host memory that two times the blocks would need: half of the way.
+    assert Room(12, 2.0, 1474, aliased=True).blocks(1200) == 200
+    assert Room(12, 2.0, 737, aliased=True).blocks(1200) == 150
 
 
 def test_an_emulated_link_keeps_its_speed_and_drops():
@@ -219,11 +261,9 @@ def test_a_copy_that_fails_is_heard_of():
     copier = ThreadCopier({1: near}, 0)
     copier.store(1, np.array([9]))
     copier.load(1, np.array([1]))
-    with pytest.raises(RuntimeError, match="near and host memory failed"):
-        for _ in range(1000):
-            copier.wait(1)
-            time.sleep(0.001)
     copier.close()
+    with pytest.raises(RuntimeError, match="near and host memory failed"):
+        copier.wait(1)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device at hand")
@@ -231,7 +271,7 @@ def test_a_copy_that_fails_is_heard_of():
 def test_a_gpus_layers_find_what_they_have_written(seed):
     from spark_llm.pie.copier_cuda import StreamCopier
 
-    pages = shared_pages(24, 9, 1.5, aliased=False)
+    pages = Room(9, 1.5, 1000, aliased=False).pages(24)
     near = PlainMemory(pages, PAGE_BYTES, "cuda").layers
     copier = StreamCopier({layer: near[layer] for layer in pages.turns.swapped}, pages.resident_blocks)
     assert run(pages, near, seed, 40, copier).loaded_bytes > 0

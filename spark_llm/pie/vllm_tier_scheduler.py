@@ -1,0 +1,80 @@
+"""What the block tier needs of vLLM's scheduler: the rows that wait, whose prefixes are kept longest.
+
+    add_request     row waits ─► Uses.add
+    schedule        row starts ─► Uses.drop
+    _free_request   row ended or was taken back ─► Uses.drop
+
+Inert unless `additional_config` has our part and the connector is `TierConnector`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spark_llm.smartspec.vllm_plugin import settings_of
+
+if TYPE_CHECKING:
+    from vllm.v1.core.sched.output import SchedulerOutput
+    from vllm.v1.core.sched.scheduler import Scheduler
+    from vllm.v1.request import Request
+
+    from spark_llm.pie.uses import Uses
+else:
+    Scheduler = object
+
+
+class TierMixin(Scheduler):
+    """Goes before `vllm.v1.core.sched.scheduler.Scheduler`."""
+
+    _uses: Uses | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        settings = settings_of(self.vllm_config, "swap")
+        if settings is None or settings["mode"] != "blocks":
+            return
+        from spark_llm.pie.vllm_tier import TierConnector
+        from spark_llm.pie.vllm_tier_uses import RemainingUses
+
+        if not isinstance(self.connector, TierConnector):
+            return
+        manager = self.connector.manager
+        if isinstance(manager.policy, RemainingUses):
+            self._uses = manager.policy.uses
+        _tell(settings, manager.policy.cache_capacity)
+
+    def add_request(self, request: Request) -> None:
+        """As vLLM's."""
+        super().add_request(request)
+        if self._uses is not None:
+            self._uses.add(request.request_id, request.block_hashes)
+
+    def schedule(self, throttle_prefills: bool = False) -> SchedulerOutput:
+        """As vLLM's."""
+        output = super().schedule(throttle_prefills)
+        if self._uses is not None:
+            for started in output.scheduled_new_reqs:
+                self._uses.drop(started.req_id)
+        return output
+
+    def _free_request(self, request: Request, delay_free_blocks: bool = False) -> Any:
+        if self._uses is not None:
+            self._uses.drop(request.request_id)
+        return super()._free_request(request, delay_free_blocks)
+
+
+def _tell(settings: dict[str, Any], chunks: int) -> None:
+    """Says in the engine's log, and in the file that its supervisor reads, what is swapped and why."""
+    from vllm.logger import init_logger
+
+    reason = settings.get("reason", "")
+    init_logger("vllm.spark_llm.swap").info(
+        "Swap: blocks, %d of them in %d bytes: %s", chunks, settings["host_bytes"], reason
+    )
+    told = {"mode": "blocks", "reason": reason, "host_bytes": settings["host_bytes"], "blocks": chunks}
+    if (file := settings.get("file")) is not None:
+        with contextlib.suppress(OSError):
+            Path(file).write_text(json.dumps(told))
