@@ -316,12 +316,16 @@ H200_8B: Final = EngineFacts(32, 16 * GB, 131_072, 100 * GB, 400 * GB, 4.8e12, P
 ENGINES: Final = {
     "H200, 8B, C=100": H200_8B,
     "H200, 8B, C=20": replace(H200_8B, near_bytes=20 * GB),
+    "H200, 70B fp8, C=20": EngineFacts(
+        80, 70 * GB, 163_840, 20 * GB, 400 * GB, 4.8e12, PCIE5_X16, 64e-6
+    ),
     "GH200, 80 GB of weights, C=10": EngineFacts(80, 80 * GB, 327_680, 10 * GB, 400 * GB, 4e12, GH200, 64e-6),
 }
 JOBS: Final = {
     "100 rows, 800 → 40": JobFacts(100, 800, 40),
     "labels, 800 (480 shared) → 8": JobFacts(100_000, 800, 8, 480),
     "800 (280 shared, 300 return) → 40": JobFacts(100_000, 800, 40, 280, 300),
+    "descriptions, 2,000 → 300": JobFacts(100_000, 2_000, 300),
     "documents, 4,000 → 400": JobFacts(100_000, 4_000, 400),
     "stories, 100 → 2,000": JobFacts(100_000, 100, 2_000),
 }

@@ -12,6 +12,8 @@ STEP: Final = 1 / 32
 CUT: Final = 0.85
 """Of the blocks above the lower bound, that a cut leaves at most where copies are not timed."""
 MAX_HOLD_WINDOWS: Final = 64
+SOON_WINDOWS: Final = 4
+"""That it rose before a cut; fewer, and it waits twice as long."""
 MIN_MARGIN: Final = 0.7
 """Least share of the blocks that fit by the measured times, whatever was waited."""
 _WEIGHT: Final = 0.25
@@ -45,7 +47,8 @@ class AdmissionCap:
     _fit: float = field(default=0.0, repr=False)
     _margin: float = field(default=1.0, repr=False)
     _hold: int = field(default=0, repr=False)
-    _next_hold: int = field(default=1, repr=False)
+    _last_hold: int = field(default=0, repr=False)
+    _risen: int = field(default=0, repr=False)
 
     def __post_init__(self) -> None:
         """Checks the bounds."""
@@ -71,12 +74,14 @@ class AdmissionCap:
         elif stall_share > MAX_STALL_SHARE:
             above = min(above, self.blocks - self.min_blocks)
             self.blocks = self.min_blocks + int(above * min(CUT, 1 - stall_share))
-            self._hold, self._next_hold = self._next_hold, min(2 * self._next_hold, MAX_HOLD_WINDOWS)
+            soon = self._last_hold and self._risen < SOON_WINDOWS
+            self._hold = min(2 * self._last_hold, MAX_HOLD_WINDOWS) if soon else 1
+            self._last_hold, self._risen = self._hold, 0
         elif self._hold:
             self._hold -= 1
         elif limited and self.blocks < self.max_blocks:
             self.blocks = min(self.blocks + self._step, self.max_blocks)
-            self._next_hold = max(self._next_hold // 2, 1)
+            self._risen += 1
         return self.blocks
 
     @property
@@ -92,7 +97,7 @@ class AdmissionCap:
             room: computing over copying seconds.
             limited: the cap was what limited the blocks in use.
         """
-        waited, fit = stall_share > MAX_STALL_SHARE, above * room
+        waited, fit = stall_share > MAX_STALL_SHARE, min(above * room, self.max_blocks)
         if not self._fit or stall_share > 5 * MAX_STALL_SHARE:
             self._fit = fit
         else:

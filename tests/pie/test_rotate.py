@@ -37,7 +37,7 @@ def rotations(draw):
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(rotation=rotations(), data=st.randoms(use_true_random=False))
 def test_whatever_copies_take_no_layer_is_used_that_is_away_and_each_comes_in_once_a_pass(rotation, data):
     # `before_layer` refuses a layer that is away, `run` would not end if a layer never came.
