@@ -139,19 +139,23 @@ class ExpansionController:
         if self._held <= 0:
             self._held_limit = self._levels[-1]
         target = self._best(self._held_limit)
-        if window.stall_share > MAX_STALL_SHARE and target < self.away:
+        waits = window.stall_share > MAX_STALL_SHARE
+        if waits and target < self.away:
             self._go(target)
         elif self._waits_too_long(window) or self._lost_rate(window.passes):
             # By their times copies would fit: their order, or the model of the rest, is worse.
             self._hold(self.away - 1)
-            self._go(self._at_most(min(self._best(self._held_limit), self._before or self.away)))
+            before = self.away if self._before is None else self._before
+            self._go(min(self._best(self._held_limit), before))
+        elif target > self.away and waits:
+            return self.away
         elif target > self.away and not self.copy.known:
             self._go(self._levels[1])
         elif self._rate(target) > WORTH * self._rate(self.away):
-            before = (self.away, _mean(self._rates))
+            before, rate = self.away, _mean(self._rates)
             self._go(target)
-            if target > before[0]:
-                self._before, self._before_rate = before
+            if target > before:
+                self._before, self._before_rate = before, rate
         return self.away
 
     def _measure(self, window: Window) -> None:
