@@ -61,12 +61,13 @@ class Engine:
         near_bytes: of the KV cache.
         expansion: blocks over those that would fit; None: stock.
         link: arguments of `EmulatedLink`.
+        adapts: whether rows that come in wait where copies are waited for.
         more: arguments of `vllm.LLM`.
     """
 
     def __init__(
         self, model: Path, near_bytes: int, expansion: float | None = None,
-        link: dict[str, Any] | None = None, **more: Any,
+        link: dict[str, Any] | None = None, adapts: bool = True, **more: Any,
     ) -> None:  # fmt: skip
         from vllm import LLM
 
@@ -74,7 +75,13 @@ class Engine:
             from spark_llm.engine.swap_args import layers_args
             from spark_llm.engine.vllm_args import SCHEDULER
 
-            swap = {"mode": "layers", "expansion": expansion, "host_bytes": 1 << 30, "link": link}
+            swap = {
+                "mode": "layers",
+                "expansion": expansion,
+                "host_bytes": 1 << 30,
+                "link": link,
+                "adapts": adapts,
+            }
             ours = {key.replace("-", "_"): value for key, value in layers_args(swap, "cpu").items()}
             ours["additional_config"]["spark_llm"] |= more.pop("additional_config", {}).get("spark_llm", {})
             more |= ours | {"scheduler_cls": SCHEDULER}

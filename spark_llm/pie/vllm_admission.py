@@ -3,8 +3,10 @@
     steps ─► stalls, seconds ─► AdmissionCap.update ─► KVCacheManager.watermark_blocks
     free blocks: those with a page of their own in every layer first, then those that swap
 
-The cap only ever stops rows from coming in; none is preempted for it, and no answer changes. vLLM leaves the
-watermark aside when nothing else runs, so that a row that needs more than the cap still gets its turn.
+Between its bounds the cap stops rows from coming in, and none is preempted for it; vLLM leaves the
+watermark aside when nothing else runs, so that a row that needs more still gets its turn. At its lower bound
+blocks that swap are closed altogether: the engine is vLLM's own with the blocks that move nothing. No answer
+ever changes.
 
 Source: vLLM 0.32, v1/core/kv_cache_manager.py (`watermark_blocks`), v1/core/kv_cache_utils.py
 (`FreeKVCacheBlockQueue`). Inert unless the engine's connector is ours.
@@ -42,7 +44,12 @@ class NearFirstQueue:
     Args:
         blocks: that are free, in the order of their ids.
         resident_blocks: blocks below it move nothing.
+
+    Attributes:
+        is_closed: blocks that swap do not count as free.
     """
+
+    is_closed = False
 
     def __init__(self, blocks: Sequence[KVCacheBlock], resident_blocks: int) -> None:
         from vllm.v1.core.kv_cache_utils import FreeKVCacheBlockQueue
@@ -53,13 +60,13 @@ class NearFirstQueue:
 
     @property
     def num_free_blocks(self) -> int:
-        """All of them."""
-        return int(self._near.num_free_blocks + self._shared.num_free_blocks)
+        """Those that may be handed out."""
+        return self._near.num_free_blocks if self.is_closed else self.all_free_blocks
 
     @property
-    def free_shared_blocks(self) -> int:
-        """Those that swap."""
-        return int(self._shared.num_free_blocks)
+    def all_free_blocks(self) -> int:
+        """Those that may not as well."""
+        return int(self._near.num_free_blocks + self._shared.num_free_blocks)
 
     def popleft(self) -> KVCacheBlock:
         """The next one."""
@@ -102,12 +109,15 @@ class SwapWindows:
 
     Args:
         cap: that follows them.
+        adapts: whether it does; else all blocks may be used.
     """
 
-    def __init__(self, cap: AdmissionCap) -> None:
-        self.cap, self.stall_share = cap, 0.0
+    def __init__(self, cap: AdmissionCap, *, adapts: bool = True) -> None:
+        self.cap, self.adapts, self.stall_share = cap, adapts, 0.0
         self._steps = self._used = 0
-        self._seen = (0.0, 0.0)
+        self._seen = (0.0, 0.0, 0.0)
+        if not adapts:
+            cap.blocks = cap.max_blocks
 
     def add(self, used_blocks: int, figures: SwapFigures) -> bool:
         """Counts a step; whether a window is over."""
@@ -115,10 +125,11 @@ class SwapWindows:
         self._used = max(self._used, used_blocks)
         if self._steps < WINDOW_STEPS:
             return False
-        now = figures.copies.stall_s, figures.forward_s
-        stall_s, seconds = now[0] - self._seen[0], now[1] - self._seen[1]
+        now = figures.copies.stall_s, figures.forward_s, figures.copies.load_s
+        stall_s, seconds, copy_s = (later - before for later, before in zip(now, self._seen, strict=True))
         self.stall_share = stall_s / seconds if seconds > 0 else 0.0
-        self.cap.update(self._used, stall_s, seconds)
+        if self.adapts:
+            self.cap.update(self._used, stall_s, seconds, copy_s)
         self._seen, self._steps, self._used = now, 0, 0
         return True
 
@@ -137,9 +148,14 @@ class AdmissionMixin(Scheduler):
         pool.free_block_queue = NearFirstQueue(
             pool.free_block_queue.get_all_free_blocks(), pages.resident_blocks
         )
+        self._resident_blocks = pages.resident_blocks
         least = pages.resident_blocks or int(pages.near_pages / pages.turns.layers)
-        self.swap_windows = SwapWindows(AdmissionCap(max(least, 1), pages.blocks))
+        cap = AdmissionCap(max(least, 1), pages.blocks)
+        self.swap_windows = SwapWindows(cap, adapts=settings.get("adapts", True))
         self._watermark_blocks = self.kv_cache_manager.watermark_blocks
+        # One row must always have its turn; block 0 is vLLM's place for nothing.
+        self._can_close = pages.resident_blocks > -(-self.max_model_len // self.block_size) + 1
+        self._hold_back(cap)
         path = settings.get("vitals")
         self._swap_vitals = VitalsWriter(Path(path)) if path else None
 
@@ -151,13 +167,28 @@ class AdmissionMixin(Scheduler):
         windows = self.swap_windows
         if windows is not None and scheduler_output.total_num_scheduled_tokens:
             pool = self.kv_cache_manager.block_pool
-            used = pool.num_gpu_blocks - pool.get_num_free_blocks()
+            used = pool.num_gpu_blocks - pool.free_block_queue.all_free_blocks
             if windows.add(used, self.connector.figures):
-                held_back = pool.num_gpu_blocks - windows.cap.blocks
-                self.kv_cache_manager.watermark_blocks = self._watermark_blocks + held_back
+                self._hold_back(windows.cap)
             if self._swap_vitals is not None and self._swap_vitals.due:
                 self._swap_vitals.write(self.swap_figures)
         return outputs
+
+    def _hold_back(self, cap: AdmissionCap) -> None:
+        pool = self.kv_cache_manager.block_pool
+        closed = self._can_close and cap.blocks == cap.min_blocks
+        pool.free_block_queue.is_closed = closed
+        held_back = 0 if closed else pool.num_gpu_blocks - cap.blocks
+        self.kv_cache_manager.watermark_blocks = self._watermark_blocks + held_back
+        if closed:
+            # Rows that hit them would have them copied in every step.
+            pool.evict_blocks(set(range(self._resident_blocks, pool.num_gpu_blocks)))
+
+    def reset_prefix_cache(self, *args: Any, **kwargs: Any) -> bool:
+        """As vLLM's, which takes blocks that are closed for blocks in use."""
+        if self.swap_windows is not None:
+            self.kv_cache_manager.block_pool.free_block_queue.is_closed = False
+        return bool(super().reset_prefix_cache(*args, **kwargs))
 
     @property
     def swap_figures(self) -> dict[str, float]:

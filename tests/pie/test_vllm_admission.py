@@ -60,20 +60,23 @@ def test_a_queue_hands_out_near_blocks_first_and_the_oldest_of_them(vllms, moves
         everything = free[True] + free[False]
         assert [block.block_id for block in queue.get_all_free_blocks()] == everything
         assert queue.num_free_blocks == len(everything)
+        queue.is_closed = True
+        assert queue.num_free_blocks == len(free[True])
+        queue.is_closed = False
 
 
 def figures(stall_s, forward_s):
     from spark_llm.pie.copier import CopyFigures
     from spark_llm.pie.vllm_layers_connector import SwapFigures
 
-    return SwapFigures(CopyFigures(stall_s=stall_s), forward_s)
+    return SwapFigures(CopyFigures(stall_s=stall_s, load_s=stall_s), forward_s)
 
 
 def test_the_cap_follows_the_stalls_of_a_window():
     from spark_llm.pie.admission import AdmissionCap
     from spark_llm.pie.vllm_admission import WINDOW_STEPS, SwapWindows
 
-    windows = SwapWindows(AdmissionCap(10, 74))
+    windows = SwapWindows(AdmissionCap(10, 74, 74))
     # The engine's figures are sums since it started.
     ended = [windows.add(70, figures(0.1 * step, 1.0 * step)) for step in range(1, WINDOW_STEPS + 1)]
     assert ended == [False] * (WINDOW_STEPS - 1) + [True]
@@ -84,3 +87,8 @@ def test_the_cap_follows_the_stalls_of_a_window():
         windows.add(windows.cap.blocks, figures(0.8, 8.0 + step))
     assert windows.stall_share == 0
     assert windows.cap.blocks > cut
+    fixed = SwapWindows(AdmissionCap(10, 74), adapts=False)
+    for step in range(WINDOW_STEPS):
+        fixed.add(70, figures(step, step))
+    assert fixed.stall_share == 1
+    assert fixed.cap.blocks == 74

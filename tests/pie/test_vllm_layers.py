@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("vllm")
 pytestmark = [pytest.mark.vllm, pytest.mark.slow]
 
-SWAPPED = ("swap, speculation", "swap, a link that drops")
+DROP_AFTER_BYTES = 20_000_000
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +31,8 @@ def engines(tmp_path_factory):
     return json.loads(file.read_text())
 
 
-@pytest.mark.parametrize("who", SWAPPED)
-def test_answers_are_vllms(engines, who):
-    stock, found = engines["stock"]["passes"], engines[who]["passes"]
+def test_answers_are_vllms(engines):
+    stock, found = engines["stock"]["passes"], engines["swap"]["passes"]
     assert [each["answers"] for each in found] == [each["answers"] for each in stock]
     assert found[1]["hit tokens"] > 0
     # Answers that hardly differ would hide blocks that are mixed up.
@@ -41,30 +40,28 @@ def test_answers_are_vllms(engines, who):
 
 
 def test_twice_the_blocks_and_rows_in_the_same_near_memory(engines):
-    stock, found = engines["stock"]["passes"][0], engines["swap, a link that drops"]["passes"][0]
+    stock, found = engines["stock"]["passes"][0], engines["swap"]["passes"][0]
     assert found["blocks"] >= 2 * stock["blocks"]
     assert found["peak running"] >= 2 * stock["peak running"]
     assert found["loaded MB"] > found["stored MB"] > 0
 
 
 def test_rows_are_preempted_with_swap_as_well(engines):
-    assert sum(each["preemptions"] for who in SWAPPED for each in engines[who]["passes"]) > 0
+    assert sum(each["preemptions"] for each in engines["swap"]["passes"]) > 0
 
 
-@pytest.mark.parametrize("who", SWAPPED)
-def test_no_block_stays_in_use(engines, who):
-    assert engines[who]["free"] == engines[who]["passes"][0]["blocks"] - 1
+def test_no_block_stays_in_use(engines):
+    found = engines["swap"]
+    assert found["free"] == found["passes"][0]["blocks"] - 1
 
 
 def test_speculation_drafts_beside_it(engines):
-    found = engines["swap, speculation"]
-    assert found["speculates"]
-    # The second pass asks what the first has answered.
-    assert found["passes"][1]["steps"] < engines["stock"]["passes"][1]["steps"]
+    # The third pass asks what the second has answered.
+    assert engines["swap"]["passes"][2]["steps"] < engines["stock"]["passes"][2]["steps"]
 
 
 def test_a_slow_link_lowers_the_cap_and_no_further_than_to_what_moves_nothing(engines):
-    found = engines["swap, a link that drops"]
+    found = engines["swap"]
     caps = [cap for each in found["passes"] for cap in each["caps"]]
     assert caps[0] == found["passes"][0]["blocks"]
     assert min(caps) < caps[0]
@@ -72,4 +69,5 @@ def test_a_slow_link_lowers_the_cap_and_no_further_than_to_what_moves_nothing(en
     figures = found["figures"]
     assert figures["swap_blocks"] == caps[0]
     assert found["resident"] <= figures["swap_cap_blocks"] <= caps[0]
-    assert figures["swap_loaded_bytes"] > 20_000_000
+    # It has dropped.
+    assert figures["swap_loaded_bytes"] > DROP_AFTER_BYTES
