@@ -25,6 +25,7 @@ class EngineFacts:
         link: between host and device.
         prefill_token_s: of a prompt token.
         max_rows: that the engine runs at a time, whatever its memory.
+        chunk_tokens: most tokens of a step.
     """
 
     layers: int
@@ -36,6 +37,7 @@ class EngineFacts:
     link: Link
     prefill_token_s: float
     max_rows: int = 1024
+    chunk_tokens: int = 2048
 
     def fetch_token_s(self) -> float:
         """Returns seconds to bring a token's keys and values from the host."""
@@ -116,13 +118,35 @@ class Load:
         """Seconds to compute a row's own prompt tokens."""
         return (self.job.prompt_tokens - self.job.shared_tokens) * self.engine.prefill_token_s
 
-    def cost(self, *, prompts: bool = True) -> PassCost:
-        """Returns the cost of the engine's passes while it is full.
+    @property
+    def cost(self) -> PassCost:
+        """The cost of a pass that only decodes, while the engine's memory is full."""
+        return self._cost(0.0)
 
-        Args:
-            prompts: they carry the prompts of the rows that follow; False: they only decode.
+    def prompt_share(self, expansion: float = 1.0) -> float:
+        """Returns the share of passes with prompts in them: they come in chunks as large as a pass takes."""
+        tokens = self.job.prompt_tokens - self.job.shared_tokens
+        chunks = self.near_rows * tokens / self.job.output_tokens / self.engine.chunk_tokens
+        return min(expansion * chunks, 1.0)
+
+    def ceiling(self) -> float:
+        """Returns the closed form's expansion: of the passes that only decode, if there are any."""
+        return self._cost(self._prompts_s).ceiling() if self.prompt_share() >= 1 else self.cost.ceiling()
+
+    def gain(self, away: int) -> float:
+        """Returns rows per second over those with nothing away.
+
+        Copies hide behind each pass by itself: what one with prompts has to spare is of no use to the next.
         """
-        prompts_s = self.near_rows * self.prompt_s / self.job.output_tokens if prompts else 0.0
+        expansion = self.cost.expansion(away)
+        return expansion * self._seconds(0) / self._seconds(away)
+
+    @property
+    def _prompts_s(self) -> float:
+        """Of the prompts that an average pass computes with nothing away."""
+        return self.near_rows * self.prompt_s / self.job.output_tokens
+
+    def _cost(self, prompts_s: float) -> PassCost:
         return PassCost(
             self.engine.layers,
             self.engine.weights_bytes,
@@ -134,15 +158,23 @@ class Load:
             written_share=self.engine.kv_token_bytes / self.row_bytes,
         )
 
+    def _seconds(self, away: int) -> float:
+        """Of an average pass."""
+        decoding, share = self.cost, self.prompt_share(self.cost.expansion(away))
+        if not share:
+            return decoding.seconds(away)
+        with_prompts = self._cost(self._prompts_s / share)
+        return (1 - share) * decoding.seconds(away) + share * with_prompts.seconds(away)
+
     def decode_share(self) -> float:
         """Returns the share of the time that goes to decoding rather than to prompts."""
-        decode_s = self.cost(prompts=False).compute_s(0) * self.job.output_tokens / self.near_rows
+        decode_s = self.cost.compute_s(0) * self.job.output_tokens / self.near_rows
         return decode_s / (decode_s + self.prompt_s)
 
     def fetch_gain(self) -> float:
         """Returns rows per second with returning tokens fetched over those with them computed again."""
         engine, job = self.engine, self.job
-        decode_s = self.cost(prompts=False).compute_s(0) * job.output_tokens / self.near_rows
+        decode_s = self.cost.compute_s(0) * job.output_tokens / self.near_rows
         computed_s = decode_s + self.prompt_s
         saved_s = job.returning_tokens * (engine.prefill_token_s - engine.fetch_token_s())
         return computed_s / (computed_s - saved_s)

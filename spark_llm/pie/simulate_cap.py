@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from spark_llm.pie.admission import WINDOW_STEPS
 from spark_llm.pie.simulate import exactly
 
 if TYPE_CHECKING:
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
     from spark_llm.costmodel.link import Link
     from spark_llm.pie.admission import AdmissionCap
     from spark_llm.pie.ceiling import PassCost
-
-WINDOW_STEPS = 8
 
 
 @dataclass(slots=True)

@@ -57,14 +57,21 @@ def test_layers_go_where_the_link_hides_them():
     assert found.expansion <= found.ceiling
 
 
-def test_prompts_in_the_passes_raise_the_ceiling():
-    large = EngineFacts(80, 70 * GB, 163_840, 20 * GB, 400 * GB, 4.8e12, PCIE5_X16, 64e-6)
-    load = Load(large, JobFacts(100_000, 2_000, 300))
-    assert load.cost(prompts=False).ceiling() < MIN_CEILING < load.cost().ceiling()
-    assert load.decode_share() > 0.2
-    found = decide(large, load.job)
+def test_prompts_in_all_passes_raise_the_ceiling():
+    job = JobFacts(100_000, 2_000, 100)
+    large = EngineFacts(80, 70 * GB, 163_840, 10 * GB, 400 * GB, 4.8e12, PCIE5_X16, 64e-6, chunk_tokens=512)
+    load = Load(large, job)
+    assert load.prompt_share() == 1
+    assert load.cost.ceiling() < 1.1 < load.ceiling()
+    found = decide(large, job)
     assert found.mode is Mode.LAYERS
     assert "hidden behind prompts" in found.reason
+    # In larger chunks not every pass has any, and those that only decode would wait.
+    rare = replace(large, chunk_tokens=4096)
+    assert 0 < Load(rare, job).prompt_share() < 0.5
+    assert Load(rare, job).ceiling() == load.cost.ceiling()
+    assert Load(rare, job).gain(found.away) < 1 < load.gain(found.away)
+    assert decide(rare, job).mode is Mode.OFF
 
 
 def test_no_more_layers_go_than_the_rows_need():
