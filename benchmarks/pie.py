@@ -324,8 +324,8 @@ ENGINES: Final = {
     "H200, 8B, C=100": H200_8B,
     "H200, 8B, C=20": replace(H200_8B, near_bytes=20 * GB),
     "H200, 70B fp8, C=20": EngineFacts(80, 70 * GB, 163_840, 20 * GB, 400 * GB, 4.8e12, PCIE5_X16, 64e-6),
-    "H200, 70B fp8, C=10, chunks of 512": EngineFacts(
-        80, 70 * GB, 163_840, 10 * GB, 400 * GB, 4.8e12, PCIE5_X16, 64e-6, chunk_tokens=512
+    "H200, W=120, C=3, chunks of 256": EngineFacts(
+        80, 120 * GB, 163_840, 3 * GB, 400 * GB, 4.8e12, PCIE5_X16, 64e-6, chunk_tokens=256
     ),
     "GH200, 80 GB of weights, C=10": EngineFacts(80, 80 * GB, 327_680, 10 * GB, 400 * GB, 4e12, GH200, 64e-6),
 }
@@ -334,7 +334,7 @@ JOBS: Final = {
     "labels, 800 (480 shared) → 8": JobFacts(100_000, 800, 8, 480),
     "800 (280 shared, 300 return) → 40": JobFacts(100_000, 800, 40, 280, 300),
     "descriptions, 2,000 → 300": JobFacts(100_000, 2_000, 300),
-    "extracts, 2,000 → 100": JobFacts(100_000, 2_000, 100),
+    "extracts, 500 → 100": JobFacts(100_000, 500, 100),
     "documents, 4,000 → 400": JobFacts(100_000, 4_000, 400),
     "stories, 100 → 2,000": JobFacts(100_000, 100, 2_000),
 }

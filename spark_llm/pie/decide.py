@@ -58,8 +58,8 @@ def decide(engine: EngineFacts, job: JobFacts | None = None, mode: Mode | None =
     """Decides for a job, or for an engine whose jobs are not known yet.
 
     In order: nothing where the rows fit, shared prompts counted once; blocks of prefixes that return, where
-    bringing a token is cheaper than computing it; nothing where prompts take nearly all of the time; layers
-    behind prompts, if all passes have some; layers behind decoding; both if the ceiling is worth it.
+    bringing a token is cheaper than computing it; nothing where prompts take nearly all of the time; layers,
+    behind passes with prompts and passes that only decode, each with what it can hide, if that is worth it.
 
     Args:
         engine: its figures.
@@ -115,29 +115,28 @@ def _blocks(load: Load) -> Decision:
 
 
 def _layers(load: Load, *, forced: bool) -> Decision:
-    engine, cost, ceiling = load.engine, load.cost, load.ceiling()
-    under = "hidden behind prompts" if load.prompt_share() >= 1 else "hidden behind decoding"
-    if ceiling < MIN_CEILING and not forced:
-        return Decision(
-            Mode.OFF,
-            f"copies would hide up to {ceiling:.2f} × memory, under {MIN_CEILING}",
-            ceiling=ceiling,
-        )
+    engine, cost = load.engine, load.cost
     allowed = [away for away in cost.aways() if _host_bytes(load, away) <= engine.host_bytes]
     # More memory than the rows need is of no use.
     enough = next((away for away in allowed if _holds(load, away)), allowed[-1])
     away = max((away for away in allowed if away <= enough), key=load.gain)
     if forced and not away:
         away = allowed[min(1, len(allowed) - 1)]
-    gain = load.gain(away)
-    found = (
-        f"{_away(engine, away)} {under}, {cost.expansion(away):.2f} × memory ({_ceiling(ceiling)}), "
-        f"{gain:.2f} × rows per second"
-    )
-    if not forced and gain < MIN_GAIN:
-        limit = "" if len(allowed) > 1 else f"; {size(int(engine.host_bytes))} of host memory hold no layers"
-        return Decision(Mode.OFF, f"{found}: under {MIN_GAIN}{limit}", ceiling=ceiling)
-    return Decision(Mode.LAYERS, found, away, cost.expansion(away), ceiling, gain)
+    ceiling, gain, expansion = cost.ceiling(), load.gain(away), cost.expansion(away)
+    if forced or gain >= MIN_GAIN:
+        under = "behind decoding" if expansion <= ceiling else "behind prompts"
+        found = (
+            f"{_away(engine, away)}, hidden {under}, {expansion:.2f} × memory ({_ceiling(ceiling)}), "
+            f"{gain:.2f} × rows per second"
+        )
+        return Decision(Mode.LAYERS, found, away, expansion, ceiling, gain)
+    if len(allowed) == 1:
+        reason = f"{size(int(engine.host_bytes))} of host memory hold no layers"
+    elif ceiling < MIN_CEILING:
+        reason = f"decoding would hide copies of up to {ceiling:.3f} × memory, under {MIN_CEILING}"
+    else:
+        reason = f"layers away would give {gain:.2f} × rows per second at most, under {MIN_GAIN}"
+    return Decision(Mode.OFF, reason, ceiling=ceiling)
 
 
 def _host_bytes(load: Load, away: int) -> float:

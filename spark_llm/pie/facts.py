@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -121,50 +122,43 @@ class Load:
     @property
     def cost(self) -> PassCost:
         """The cost of a pass that only decodes, while the engine's memory is full."""
-        return self._cost(0.0)
-
-    def prompt_share(self, expansion: float = 1.0) -> float:
-        """Returns the share of passes with prompts in them: they come in chunks as large as a pass takes."""
-        tokens = self.job.prompt_tokens - self.job.shared_tokens
-        chunks = self.near_rows * tokens / self.job.output_tokens / self.engine.chunk_tokens
-        return min(expansion * chunks, 1.0)
-
-    def ceiling(self) -> float:
-        """Returns the closed form's expansion: of the passes that only decode, if there are any."""
-        return self._cost(self._prompts_s).ceiling() if self.prompt_share() >= 1 else self.cost.ceiling()
-
-    def gain(self, away: int) -> float:
-        """Returns rows per second over those with nothing away.
-
-        Copies hide behind each pass by itself: what one with prompts has to spare is of no use to the next.
-        """
-        expansion = self.cost.expansion(away)
-        return expansion * self._seconds(0) / self._seconds(away)
-
-    @property
-    def _prompts_s(self) -> float:
-        """Of the prompts that an average pass computes with nothing away."""
-        return self.near_rows * self.prompt_s / self.job.output_tokens
-
-    def _cost(self, prompts_s: float) -> PassCost:
         return PassCost(
             self.engine.layers,
             self.engine.weights_bytes,
             self.engine.near_bytes,
             self.engine.device_bytes_per_s,
             self.engine.link,
-            prompts_s=prompts_s,
             # A row writes a token of those that it has.
             written_share=self.engine.kv_token_bytes / self.row_bytes,
         )
 
-    def _seconds(self, away: int) -> float:
-        """Of an average pass."""
-        decoding, share = self.cost, self.prompt_share(self.cost.expansion(away))
-        if not share:
-            return decoding.seconds(away)
-        with_prompts = self._cost(self._prompts_s / share)
-        return (1 - share) * decoding.seconds(away) + share * with_prompts.seconds(away)
+    def prompt_share(self) -> float:
+        """Returns the share of passes with prompts in them, nothing away: they come in whole chunks."""
+        tokens = self.job.prompt_tokens - self.job.shared_tokens
+        return min(self.near_rows * tokens / self.job.output_tokens / self.engine.chunk_tokens, 1.0)
+
+    def useful_expansion(self) -> float:
+        """Returns the expansion from which on prompts fill all passes: rows beyond would wait for theirs."""
+        share = self.prompt_share()
+        return 1 / share if share else math.inf
+
+    def gain(self, away: int) -> float:
+        """Returns rows per second over those with nothing away.
+
+        Copies hide behind each pass by itself: what one with prompts has to spare is of no use to the next.
+        """
+        expansion = min(self.cost.expansion(away), self.useful_expansion())
+        return expansion * self._seconds(0, 1.0) / self._seconds(away, expansion)
+
+    def _seconds(self, away: int, expansion: float) -> float:
+        """Of an average pass, with as many times the rows in flight as the device's memory holds."""
+        engine, cost = self.engine, self.cost
+        read_bytes = engine.weights_bytes + engine.near_bytes * expansion
+        decode_s = read_bytes / engine.device_bytes_per_s
+        copy_s = cost.copy_s(away) * expansion / cost.expansion(away)
+        share = min(expansion * self.prompt_share(), 1.0)
+        chunk_s = engine.chunk_tokens * engine.prefill_token_s
+        return (1 - share) * max(decode_s, copy_s) + share * max(decode_s + chunk_s, copy_s)
 
     def decode_share(self) -> float:
         """Returns the share of the time that goes to decoding rather than to prompts."""

@@ -61,7 +61,7 @@ class CapSimulation:
     def _pass_s(self) -> tuple[float, float]:
         cost, full = self.cost, self.used_blocks / self.near_blocks
         read_bytes = cost.weights_bytes + full * cost.near_bytes
-        compute_s = read_bytes / cost.device_bytes_per_s + cost.extra_s + cost.prompts_s * full
+        compute_s = read_bytes / cost.device_bytes_per_s + cost.extra_s
         away = max(self.used_blocks - self.cap.min_blocks, 0) / self.near_blocks
         return compute_s * self.noise(), self._copy_s(cost.link, away) * self.noise()
 
