@@ -22,7 +22,7 @@ class Outcome:
     """What a copy did.
 
     Attributes:
-        moved_bytes: that were copied, good or bad.
+        moved_bytes: that were copied and are good.
         bad: places of the far side whose bytes could not be kept, or are not what was kept.
     """
 

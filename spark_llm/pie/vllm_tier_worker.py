@@ -146,9 +146,10 @@ class TierWorker(OffloadingWorker):
         try:
             for group, block, chunk, place in places(near, far, self._blocks_per_chunk):
                 page = np.empty(sum(size for _, size in self._refs[group]), dtype=np.uint8)
-                if not one(group, block, chunk * self._blocks_per_chunk + place, page):
+                if one(group, block, chunk * self._blocks_per_chunk + place, page):
+                    outcome.moved_bytes += len(page)
+                else:
                     outcome.bad.add(chunk)
-                outcome.moved_bytes += len(page)
         except Exception:
             # The thread must live on; nothing of this job is trusted.
             logger.exception("a copy of KV blocks failed")
