@@ -2,68 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import Final
 
-if TYPE_CHECKING:
-    from spark_llm.costmodel.link import Link
+from spark_llm.analyze.numbers import percent
+from spark_llm.cache.text import size
+from spark_llm.pie.facts import EngineFacts, JobFacts, Load
+
+__all__ = ["Decision", "EngineFacts", "JobFacts", "Mode", "decide"]
+
+MIN_CEILING: Final = 1.05
+"""Less added memory is not worth a copy."""
+MIN_GAIN: Final = 1.02
+"""Predicted rows per second over those without, below which nothing is done."""
+MIN_DECODE_SHARE: Final = 0.2
+"""Of the time; below, prompts take it, and more rows at a time change nothing."""
 
 
 class Mode(StrEnum):
-    """What host memory is used for."""
+    """What host memory is used for, as in `spark.llm.swap.mode`."""
 
     OFF = "off"
-    PREFIX = "prefix"
+    BLOCKS = "blocks"
     LAYERS = "layers"
-
-
-@dataclass(frozen=True, slots=True)
-class EngineFacts:
-    """What the engine knows about itself when it starts.
-
-    Attributes:
-        layers: that keep keys and values.
-        weights_bytes: read in each step.
-        kv_token_bytes: keys and values of a token, all layers.
-        near_bytes: device memory for keys and values.
-        host_bytes: that may be used on the host.
-        device_bytes_per_s: of the device's memory.
-        link: between host and device.
-        prefill_token_s: of a prompt token.
-        chunk_tokens: most tokens of a step.
-        max_rows: that the engine runs at a time, whatever its memory.
-    """
-
-    layers: int
-    weights_bytes: float
-    kv_token_bytes: float
-    near_bytes: float
-    host_bytes: float
-    device_bytes_per_s: float
-    link: Link
-    prefill_token_s: float
-    chunk_tokens: int = 8192
-    max_rows: int = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class JobFacts:
-    """What the planner knows about a query's calls.
-
-    Attributes:
-        rows: to be answered.
-        prompt_tokens: of a row, on average, shared ones included.
-        output_tokens: of a row's answer, on average.
-        shared_tokens: of a row's prompt that rows beside it have too and that are kept once.
-        returning_tokens: of a row's prompt that an earlier row had, but that will have been evicted.
-    """
-
-    rows: int
-    prompt_tokens: float
-    output_tokens: float
-    shared_tokens: float = 0.0
-    returning_tokens: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,20 +35,139 @@ class Decision:
 
     Attributes:
         mode: what host memory is used for.
-        away: layers that the device has no room for (mode `layers`), else 0.
+        reason: in words that EXPLAIN and the report can print.
+        away: layers that the device has no room for; 0 but for mode `layers`.
         expansion: keys and values in all over those on the device.
-        ceiling: of the closed form.
+        ceiling: of the closed form, with prompts in the passes; 1 where it was not asked for.
         gain: predicted rows per second over those without.
-        reason: a sentence that EXPLAIN and the report can print.
     """
 
     mode: Mode
-    away: int
-    expansion: float
-    ceiling: float
-    gain: float
     reason: str
+    away: int = 0
+    expansion: float = 1.0
+    ceiling: float = 1.0
+    gain: float = 1.0
 
     def words(self) -> str:
         """Returns the line of EXPLAIN and of the report, without its label."""
-        return f"{self.mode} ({self.reason})"
+        return f"{self.mode}: {self.reason}"
+
+
+def decide(engine: EngineFacts, job: JobFacts | None = None, mode: Mode | None = None) -> Decision:
+    """Decides for a job, or for an engine whose jobs are not known yet.
+
+    In order: nothing where the rows fit, shared prompts counted once; blocks of prefixes that return, where
+    bringing a token is cheaper than computing it; nothing where prompts take nearly all of the time; layers
+    behind passes that compute prompts; layers behind passes that only decode, if the ceiling is worth it.
+
+    Args:
+        engine: its figures.
+        job: its figures; None: prefixes may return, and nothing else is known.
+        mode: what the settings ask for; None: what pays.
+    """
+    if mode is Mode.OFF:
+        return Decision(Mode.OFF, "switched off")
+    if job is None:
+        return _unknown_job(engine, mode)
+    load = Load(engine, job)
+    fits = load.wanted_bytes <= engine.near_bytes
+    if mode is None and fits and not job.returning_tokens:
+        return Decision(Mode.OFF, _fit(load))
+    blocks = mode is Mode.BLOCKS or (mode is None and load.fetch_gain() >= MIN_GAIN)
+    if blocks:
+        return _blocks(load)
+    if mode is None and fits:
+        return Decision(Mode.OFF, f"{_fit(load)}, and prefixes that return are {_fetch(engine)}")
+    if mode is None and load.decode_share() < MIN_DECODE_SHARE:
+        return Decision(
+            Mode.OFF,
+            f"decoding is {percent(load.decode_share())} of the time: prompts take it, and more rows at a "
+            "time would not help",
+        )
+    return _layers(load, forced=mode is Mode.LAYERS)
+
+
+def _unknown_job(engine: EngineFacts, mode: Mode | None) -> Decision:
+    if mode is Mode.LAYERS:
+        cost = Load(engine, JobFacts(engine.max_rows, 1, 1)).cost(prompts=False)
+        away = cost.best_away() or max(cost.aways()[:2])
+        return Decision(
+            Mode.LAYERS,
+            f"{_away(engine, away)}, {cost.expansion(away):.2f} × memory ({_ceiling(cost.ceiling())} while "
+            "it decodes)",
+            away,
+            cost.expansion(away),
+            cost.ceiling(),
+        )
+    if mode is None and engine.fetch_token_s() >= engine.prefill_token_s:
+        return Decision(Mode.OFF, f"prefixes that return are {_fetch(engine)}")
+    return Decision(Mode.BLOCKS, f"prefixes that return are {_fetch(engine)}")
+
+
+def _blocks(load: Load) -> Decision:
+    job = load.job
+    tokens = f"{job.returning_tokens:,.0f} of {job.prompt_tokens:,.0f} prompt tokens return"
+    gain = load.fetch_gain()
+    return Decision(
+        Mode.BLOCKS, f"{tokens} and are {_fetch(load.engine)}: {gain:.2f} × rows per second", gain=gain
+    )
+
+
+def _layers(load: Load, *, forced: bool) -> Decision:
+    engine, cost = load.engine, load.cost()
+    ceiling, decoding = cost.ceiling(), load.cost(prompts=False).ceiling()
+    under = "hidden behind prompts" if decoding < MIN_CEILING <= ceiling else "hidden behind decoding"
+    if ceiling < MIN_CEILING and not forced:
+        return Decision(
+            Mode.OFF,
+            f"copies would hide up to {ceiling:.2f} × memory, under {MIN_CEILING}",
+            ceiling=ceiling,
+        )
+    allowed = [away for away in cost.aways() if _host_bytes(load, away) <= engine.host_bytes]
+    # More memory than the rows need is of no use.
+    enough = next((away for away in allowed if _holds(load, away)), allowed[-1])
+    away = max((away for away in allowed if away <= enough), key=cost.gain)
+    if forced and not away:
+        away = allowed[min(1, len(allowed) - 1)]
+    gain = cost.gain(away)
+    found = (
+        f"{_away(engine, away)} {under}, {cost.expansion(away):.2f} × memory ({_ceiling(ceiling)}), "
+        f"{gain:.2f} × rows per second"
+    )
+    if not forced and gain < MIN_GAIN:
+        limit = "" if len(allowed) > 1 else f"; {size(int(engine.host_bytes))} of host memory hold no layers"
+        return Decision(Mode.OFF, f"{found}: under {MIN_GAIN}{limit}", ceiling=ceiling)
+    return Decision(Mode.LAYERS, found, away, cost.expansion(away), ceiling, gain)
+
+
+def _host_bytes(load: Load, away: int) -> float:
+    """Host memory for the swapped layers, those in slots included."""
+    cost = load.cost()
+    return (away + cost.slots) * cost.layer_bytes(away) if away else 0.0
+
+
+def _holds(load: Load, away: int) -> bool:
+    return load.engine.near_bytes * load.cost().expansion(away) >= load.wanted_bytes
+
+
+def _fit(load: Load) -> str:
+    shared = ", the shared prompt once" if load.job.shared_tokens else ""
+    return (
+        f"all {load.wanted_rows:,} rows at a time fit: {size(int(load.wanted_bytes))} of "
+        f"{size(int(load.engine.near_bytes))}{shared}"
+    )
+
+
+def _fetch(engine: EngineFacts) -> str:
+    fetch_us, compute_us = 1e6 * engine.fetch_token_s(), 1e6 * engine.prefill_token_s
+    verb = "brought back" if fetch_us < compute_us else "computed again"
+    return f"{verb} ({fetch_us:.1f} µs a token to bring, {compute_us:.1f} to compute)"
+
+
+def _away(engine: EngineFacts, away: int) -> str:
+    return f"{away} of {engine.layers} layers away"
+
+
+def _ceiling(expansion: float) -> str:
+    return f"ceiling {expansion:.2f}" if math.isfinite(expansion) else "no ceiling"

@@ -38,7 +38,7 @@ class Residency:
         self.layout = layout
         self._states = dict.fromkeys(layout.swapped, State.CPU)
         self._owners: list[int | None] = [None] * layout.slots
-        self._slots = {layer: at % layout.slots for at, layer in enumerate(layout.swapped)}
+        self._slots: dict[int, int] = {}
 
     def state(self, layer: int) -> State:
         """Returns where a layer is."""
@@ -48,14 +48,6 @@ class Residency:
         """Returns the layer that has a slot; None: it is free."""
         return self._owners[slot]
 
-    def slot(self, layer: int) -> int:
-        """Returns the slot of a swapped layer.
-
-        Raises:
-            KeyError: the layer is not swapped.
-        """
-        return self._slots[layer]
-
     def use(self, layer: int) -> None:
         """States that a layer is about to be computed.
 
@@ -64,19 +56,19 @@ class Residency:
         """
         self._require(layer, State.GPU, "used")
 
-    def start_in(self, layer: int) -> None:
-        """States that a copy to the device has begun.
+    def start_in(self, layer: int, slot: int) -> None:
+        """States that a copy to a slot has begun.
 
         Raises:
-            ResidencyError: the layer is not on the host, or its slot is another layer's.
+            ResidencyError: the layer is not on the host, or the slot is another layer's.
         """
         self._require(layer, State.CPU, "loaded")
-        slot = self._slots[layer]
         if self._owners[slot] is not None:
             raise ResidencyError(
                 f"layer {layer} cannot be loaded: slot {slot} has layer {self._owners[slot]}"
             )
         self._owners[slot] = layer
+        self._slots[layer] = slot
         self._states[layer] = State.SWAPPING_IN
 
     def end_in(self, layer: int) -> None:
@@ -88,8 +80,8 @@ class Residency:
         self._require(layer, State.SWAPPING_IN, "taken as loaded")
         self._states[layer] = State.GPU
 
-    def start_out(self, layer: int) -> None:
-        """States that a copy to the host has begun.
+    def start_out(self, layer: int) -> int:
+        """States that a copy to the host has begun; returns the slot that it leaves.
 
         Raises:
             ResidencyError: the layer is not on the device, or has no other place.
@@ -98,6 +90,7 @@ class Residency:
             raise ResidencyError(f"layer {layer} is not swapped: it cannot be evicted")
         self._require(layer, State.GPU, "evicted")
         self._states[layer] = State.SWAPPING_OUT
+        return self._slots[layer]
 
     def end_out(self, layer: int) -> None:
         """States that it has ended: the slot is free.
@@ -107,7 +100,7 @@ class Residency:
         """
         self._require(layer, State.SWAPPING_OUT, "taken as evicted")
         self._states[layer] = State.CPU
-        self._owners[self._slots[layer]] = None
+        self._owners[self._slots.pop(layer)] = None
 
     def _require(self, layer: int, state: State, done: str) -> None:
         if self.state(layer) is not state:

@@ -51,20 +51,19 @@ class Rotation:
 
     def __init__(self, layout: SlotLayout, *, across_passes: bool = True, writes: bool = True) -> None:
         self.layout, self.residency = layout, Residency(layout)
+        self._swapped = frozenset(layout.swapped)
         self._across, self._writes = across_passes, writes
         self._pass_number = -1
         self._inbound: Copy | None = None
         self._outbound: Copy | None = None
-        self._to_go: deque[int] = deque()
+        self._to_go: deque[Copy] = deque()
         # Position of the next layer to come in, counted over all passes.
         self._next = 0
-        self._computed = -1
         self.loads = 0
 
     def begin_pass(self) -> None:
         """Begins a forward pass over all layers."""
         self._pass_number += 1
-        self._computed = -1
 
     def ready(self, layer: int) -> bool:
         """Returns whether a layer may be computed; False: wait for the copies under way, poll, ask again."""
@@ -80,22 +79,22 @@ class Rotation:
 
     def after_layer(self, layer: int) -> None:
         """States that a layer has been computed: if it is swapped, it may go out."""
-        self._computed = layer
-        if layer in self.residency.layout.swapped:
-            self.residency.start_out(layer)
-            self._to_go.append(layer)
-            if not self._writes:
-                self.residency.end_out(self._to_go.popleft())
+        if layer not in self._swapped:
+            return
+        slot = self.residency.start_out(layer)
+        if self._writes:
+            self._to_go.append(Copy(layer, slot, False, self._pass_number))
+        else:
+            self.residency.end_out(layer)
 
     def copies(self) -> list[Copy]:
         """Returns the copies to start now, which are taken as started."""
         started = []
         if self._outbound is None and self._to_go:
-            layer = self._to_go[0]
-            self._outbound = Copy(layer, self.residency.slot(layer), False, self._pass_number)
+            self._outbound = self._to_go.popleft()
             started.append(self._outbound)
         if self._inbound is None and (copy := self._wanted()) is not None:
-            self.residency.start_in(copy.layer)
+            self.residency.start_in(copy.layer, copy.slot)
             self._inbound = copy
             self._next += 1
             self.loads += 1
@@ -113,7 +112,7 @@ class Rotation:
             self.residency.end_in(copy.layer)
         elif copy == self._outbound:
             self._outbound = None
-            self.residency.end_out(self._to_go.popleft())
+            self.residency.end_out(copy.layer)
         else:
             raise ResidencyError(f"{copy} is not under way: {self._inbound}, {self._outbound}")
 
@@ -124,7 +123,7 @@ class Rotation:
         pass_number, at = divmod(self._next, len(swapped))
         if pass_number > self._pass_number + self._across:
             return None
-        slot = at % self.layout.slots
+        slot = (self._next if self.layout.turning else at) % self.layout.slots
         if self.residency.owner(slot) is not None:
             return None
         return Copy(swapped[at], slot, True, pass_number)
