@@ -316,9 +316,7 @@ H200_8B: Final = EngineFacts(32, 16 * GB, 131_072, 100 * GB, 400 * GB, 4.8e12, P
 ENGINES: Final = {
     "H200, 8B, C=100": H200_8B,
     "H200, 8B, C=20": replace(H200_8B, near_bytes=20 * GB),
-    "H200, 70B fp8, C=20": EngineFacts(
-        80, 70 * GB, 163_840, 20 * GB, 400 * GB, 4.8e12, PCIE5_X16, 64e-6
-    ),
+    "H200, 70B fp8, C=20": EngineFacts(80, 70 * GB, 163_840, 20 * GB, 400 * GB, 4.8e12, PCIE5_X16, 64e-6),
     "GH200, 80 GB of weights, C=10": EngineFacts(80, 80 * GB, 327_680, 10 * GB, 400 * GB, 4e12, GH200, 64e-6),
 }
 JOBS: Final = {

@@ -160,7 +160,7 @@ def _techniques(conf: Conf, model: str, socket: str, machine: Machine) -> dict[s
         options.setdefault("scheduler-cls", SCHEDULER)
         ours = options.setdefault("additional-config", {"spark_llm": {}})["spark_llm"]
         ours["memory"] = memory
-    swap = swap_of(conf, socket, machine.device)
+    swap = swap_of(conf, model, socket, machine.device)
     for key, value in swap.items():
         if key == "additional-config":
             options.setdefault(key, {"spark_llm": {}})["spark_llm"] |= value["spark_llm"]

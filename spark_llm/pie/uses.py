@@ -2,7 +2,7 @@
 
     row arrives  ─► add(row, hashes of its prompt's blocks)
     row starts, or goes away ─► drop(row)
-    eviction     ─► next_use(hash): None for never, else the place in the queue of the first row that begins so
+    eviction     ─► next_use(hash): None for never, else the place of the first row that begins so
 
 The rows of a partition are sent together, so what waits in the engine is the plan.
 """

@@ -1,4 +1,4 @@
-"""Which chunk makes room in the block tier: one that no waiting row begins with, else the one used last of all.
+"""Which chunk makes room in the block tier: one that no waiting row begins with, else the one used last.
 
     a plan      no use remains: least recently used first; then the furthest next use (Belady)
     no plan     vLLM's LRU: least recently used, ends of prefixes first
@@ -40,9 +40,11 @@ class RemainingUses(LRUCachePolicy):
         """As `CachePolicy.evict`."""
         if not self.uses or n == 0:
             self._order.clear()
-            return super().evict(n, protected)
+            found: list[tuple[OffloadKey, ChunkStatus]] | None = super().evict(n, protected)
+            return found
         chosen: dict[OffloadKey, ChunkStatus] = {}
-        aside, anew = [], False
+        aside: list[tuple[tuple[int, int], OffloadKey]] = []
+        anew = False
         while len(chosen) < n:
             if not self._order:
                 if anew:

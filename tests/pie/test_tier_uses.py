@@ -12,7 +12,9 @@ from spark_llm.pie.uses import Uses
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 4), st.lists(st.integers(0, 5), max_size=4) | st.none()), max_size=30))
+@given(
+    st.lists(st.tuples(st.integers(0, 4), st.lists(st.integers(0, 5), max_size=4) | st.none()), max_size=30)
+)
 def test_counts_are_those_of_the_rows_that_wait(steps):
     uses, rows = Uses(), {}
     for row, hashes in steps:
@@ -102,7 +104,10 @@ def test_an_eviction_takes_idle_unprotected_chunks_each_once_or_nothing(data):
     for row, numbers in enumerate(data.draw(st.lists(st.lists(st.integers(0, 11), max_size=3), max_size=4))):
         policy.uses.add(str(row), [bytes([number]) for number in numbers])
     while True:
-        count, protected = data.draw(st.integers(1, 4)), set(data.draw(st.lists(st.sampled_from(keys), max_size=3)))
+        count, protected = (
+            data.draw(st.integers(1, 4)),
+            set(data.draw(st.lists(st.sampled_from(keys), max_size=3))),
+        )
         free = {key for key in policy.chunks if not policy.get(key).ref_cnt} - protected
         before, found = set(policy.chunks), policy.evict(count, protected)
         assert (found is None) == (len(free) < count)

@@ -40,7 +40,9 @@ def settings_of(folder, host_bytes, **swap):
         {"spark.llm.swap.enabled": "true", "spark.llm.swap.hostMemory": str(host_bytes)}
         | {f"spark.llm.swap.{name}": value for name, value in swap.items()}
     )
-    options = {k.replace("-", "_"): v for k, v in swap_of(conf, str(folder / "socket"), "cpu").items()}
+    options = {
+        k.replace("-", "_"): v for k, v in swap_of(conf, str(folder), str(folder / "socket"), "cpu").items()
+    }
     return options | {"scheduler_cls": SCHEDULER}
 
 
@@ -90,7 +92,7 @@ class Tier:
 
     def fill_disk(self):
         """Everything that is written from now on finds no room; what is read is nothing that was written."""
-        with open("/dev/full", "rb+", buffering=0) as full:
+        with Path("/dev/full").open("rb+", buffering=0) as full:
             os.dup2(full.fileno(), self.slots.store.descriptor)
 
     def slow(self, bytes_per_s):

@@ -10,12 +10,13 @@ import pytest
 pytest.importorskip("vllm")
 pytestmark = pytest.mark.vllm
 
-from vllm.distributed.kv_transfer.kv_connector.v1.base import KVConnectorBase_V1, KVConnectorTransferResults  # noqa: E402, I001
-from vllm.distributed.kv_transfer.kv_connector.v1.offloading.common import OffloadingWorkerMetadata  # noqa: E402
-from vllm.distributed.kv_transfer.kv_connector.v1.offloading.worker import OffloadingConnectorWorker  # noqa: E402
-from vllm.distributed.kv_transfer.kv_connector.v1.offloading_connector import OffloadingConnector  # noqa: E402
+from vllm.distributed.kv_transfer.kv_connector.v1 import base  # noqa: E402
+from vllm.distributed.kv_transfer.kv_connector.v1.offloading import common, worker  # noqa: E402
+from vllm.distributed.kv_transfer.kv_connector.v1.offloading_connector import (  # noqa: E402
+    OffloadingConnector,
+)
 from vllm.v1.core.sched.scheduler import Scheduler  # noqa: E402
-from vllm.v1.kv_offload.base import GPULoadStoreSpec, LookupResult, OffloadingWorker, ReqContext, make_offload_key  # noqa: E402
+from vllm.v1.kv_offload import base as offload  # noqa: E402
 from vllm.v1.kv_offload.cpu.common import CPULoadStoreSpec  # noqa: E402
 from vllm.v1.kv_offload.cpu.manager import CPUOffloadingManager  # noqa: E402
 from vllm.v1.kv_offload.cpu.policies.lru import LRUCachePolicy  # noqa: E402
@@ -33,10 +34,10 @@ from spark_llm.pie.vllm_tier_worker import TierWorker, places  # noqa: E402
     [
         (TierSpec, CPUOffloadingSpec),
         (TierManager, CPUOffloadingManager),
-        (TierWorker, OffloadingWorker),
+        (TierWorker, offload.OffloadingWorker),
         (TierConnector, OffloadingConnector),
         (RemainingUses, LRUCachePolicy),
-        (TierWorkerMetadata, OffloadingWorkerMetadata),
+        (TierWorkerMetadata, common.OffloadingWorkerMetadata),
     ],
 )
 def test_what_we_override_is_there_and_takes_the_same(ours, theirs):
@@ -45,14 +46,16 @@ def test_what_we_override_is_there_and_takes_the_same(ours, theirs):
         if name.startswith("_") or not callable(getattr(ours, name)) or name in new:
             continue
         assert [*inspect.signature(getattr(theirs, name)).parameters] == [
-            *inspect.signature(function.__func__ if isinstance(function, classmethod) else function).parameters
+            *inspect.signature(
+                function.__func__ if isinstance(function, classmethod) else function
+            ).parameters
         ][isinstance(function, classmethod) :], name
 
 
 def test_a_failed_receive_is_known_to_connector_and_scheduler():
-    assert "failed_recving" in KVConnectorTransferResults.__dataclass_fields__
-    assert "_load_jobs" in inspect.getsource(OffloadingConnectorWorker.__init__)
-    assert hasattr(KVConnectorBase_V1, "get_transfer_results")
+    assert "failed_recving" in base.KVConnectorTransferResults.__dataclass_fields__
+    assert "_load_jobs" in inspect.getsource(worker.OffloadingConnectorWorker.__init__)
+    assert hasattr(base.KVConnectorBase_V1, "get_transfer_results")
     waiting = SimpleNamespace(request_id="a", status=None, num_computed_tokens=7)
     from vllm.v1.request import RequestStatus
 
@@ -76,21 +79,21 @@ def manager_of(chunks):
 
 
 def test_lost_chunks_are_misses_at_once_and_go_when_no_copy_uses_them():
-    manager, context = manager_of(3), ReqContext("row")
-    a, b, c, d = (make_offload_key(bytes([number]), 0) for number in range(4))
+    manager, context = manager_of(3), offload.ReqContext("row")
+    a, b, c, d = (offload.make_offload_key(bytes([number]), 0) for number in range(4))
     assert list(manager.prepare_store([a, b, c], context).store_spec.block_ids) == [0, 1, 2]
     manager.complete_store([a, b, c], context)
     manager.prepare_load([a], context)
     manager.lose({0}, {2})
     assert [manager.lookup(key, context) for key in (a, b, c)] == [
-        LookupResult.MISS, LookupResult.HIT, LookupResult.MISS,
+        offload.LookupResult.MISS, offload.LookupResult.HIT, offload.LookupResult.MISS,
     ]  # fmt: skip
     # One is still read, one has no room on its disk: of three places none is free but b's.
     assert manager.prepare_store([c, d], context) is None
     manager.complete_load([a], context)
     assert list(manager.prepare_store([c], context).store_spec.block_ids) == [0]
     manager.complete_store([c], context)
-    assert manager.lookup(c, context) is LookupResult.HIT
+    assert manager.lookup(c, context) is offload.LookupResult.HIT
     found = manager.prepare_store([d], context)
     assert (list(found.store_spec.block_ids), found.evicted_keys) == ([1], [b])
     manager.complete_store([d], context)
@@ -100,7 +103,7 @@ def test_lost_chunks_are_misses_at_once_and_go_when_no_copy_uses_them():
 
 
 def test_blocks_find_their_place_in_chunks():
-    near = GPULoadStoreSpec([10, 11, 12, 20], group_sizes=[3, 0, 1], block_indices=[1, 0, 4])
+    near = offload.GPULoadStoreSpec([10, 11, 12, 20], group_sizes=[3, 0, 1], block_indices=[1, 0, 4])
     far = CPULoadStoreSpec([5, 6, 7])
     assert [*places(near, far, 2)] == [(0, 10, 5, 1), (0, 11, 6, 0), (0, 12, 6, 1), (2, 20, 7, 0)]
     assert [*places(near, CPULoadStoreSpec([1, 2, 3, 4]), 1)] == [
