@@ -72,7 +72,7 @@ class Engine:
         from vllm import LLM
 
         if expansion is not None:
-            from spark_llm.engine.swap_args import layers_args
+            from spark_llm.engine.swap_layers_args import layers_args
             from spark_llm.engine.vllm_args import SCHEDULER
 
             swap = {

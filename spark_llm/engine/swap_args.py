@@ -1,32 +1,32 @@
 """From spark.llm.swap.* to vLLM's KV connector and our part of its additional configuration.
 
 blocks   vLLM's own offloading connector over our tier (`spark_llm.pie.vllm_tier`)
-layers   our worker and connector (`spark_llm.pie.vllm_layers`)
-auto     blocks: a returning prefix is cheaper to copy back than to compute on any link
+layers   our worker and connector (`swap_layers_args`)
+auto     by `spark_llm.pie.decide` from the step time that was measured; blocks where none was
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from spark_llm.engine.memory_args import ALLOCATOR
-from spark_llm.errors import invalid_conf
+from spark_llm.costmodel.link import PCIE4_X16, Link
+from spark_llm.costmodel.store import KEY as STEP_TIME_KEY
+from spark_llm.costmodel.store import read_step_time
+from spark_llm.engine.swap_layers_args import HOST_MEMORY, MODE, PATH, SWAP_FILE, layers_of
+from spark_llm.errors import SparkLLMError, invalid_conf
+from spark_llm.jenga.hf_config import from_config
+from spark_llm.pie.decide import Decision, Mode, decide
+from spark_llm.pie.facts import EngineFacts
 
 if TYPE_CHECKING:
     from spark_llm.conf import Conf
 
 ENABLED = "spark.llm.swap.enabled"
-MODE = "spark.llm.swap.mode"
-HOST_MEMORY = "spark.llm.swap.hostMemory"
-PATH = "spark.llm.swap.path"
-SWAP_FILE = "swap.json"
-VITALS_FILE = "vitals.json"
 TIER_MODULE = "spark_llm.pie.vllm_tier"
-LAYERS_CONNECTOR = "LayerSwapConnector"
-LAYERS_MODULE = "spark_llm.pie.vllm_layers_connector"
-# Blocks over those that near memory holds, at most.
-EXPANSION = 2.0
+# A GPU's slowest usual link, and a copy with its checksum on one core, each way (measured: 1.2 to 3 GB/s).
+LINKS: Final = {"gpu": PCIE4_X16, "cpu": Link(0.0, 1e9, 1e9)}
 # What of vLLM's arguments swap decides itself.
 TAKEN = dict.fromkeys(
     (
@@ -41,11 +41,12 @@ TAKEN = dict.fromkeys(
 )
 
 
-def swap_of(conf: Conf, socket: str, device: str) -> dict[str, Any]:
+def swap_of(conf: Conf, model: str, socket: str, device: str) -> dict[str, Any]:
     """Arguments of vLLM with our part, `swap`, in the additional configuration; nothing where it is off.
 
     Args:
         conf: the checked settings.
+        model: hub name, or absolute path, of the model.
         socket: path of the engine's socket; it says what it chose in a file beside it.
         device: where vLLM computes.
 
@@ -54,79 +55,77 @@ def swap_of(conf: Conf, socket: str, device: str) -> dict[str, Any]:
     """
     if not conf.flag(ENABLED):
         return {}
-    mode = conf.text(MODE)
+    mode, path = conf.text(MODE), conf.get(PATH)
     if mode == "layers":
-        return _layers(conf, socket, device)
-    return _blocks(conf, socket, device)
-
-
-def _blocks(conf: Conf, socket: str, device: str) -> dict[str, Any]:
-    host_bytes, path = conf.integer(HOST_MEMORY), conf.get(PATH)
+        return layers_of(conf, socket, device)
     if device != "cpu" and path is not None:
         raise invalid_conf(PATH, path, "no folder: a GPU's KV is copied to pinned memory of the host")
+    decision = decision_of(conf, model, device)
+    ours = {
+        "mode": decision.mode.value,
+        "reason": decision.reason,
+        "host_bytes": conf.integer(HOST_MEMORY),
+        "file": str(Path(socket).with_name(SWAP_FILE)),
+    }
+    additional = {"additional-config": {"spark_llm": {"swap": ours}}}
+    if decision.mode is Mode.OFF:
+        return additional
+    return {"kv-transfer-config": _blocks(conf), **additional}
+
+
+def decision_of(conf: Conf, model: str, device: str) -> Decision:
+    """What an engine does with host memory, as its jobs are not known when it starts.
+
+    Args:
+        conf: the checked settings.
+        model: hub name, or absolute path, of the model.
+        device: where vLLM computes.
+    """
+    mode = None if conf.text(MODE) == "auto" else Mode(conf.text(MODE))
+    facts = _facts(conf, model, device)
+    if facts is None:
+        asked = "as the settings ask" if mode else "prefixes that return are brought back"
+        return Decision(mode or Mode.BLOCKS, f"{asked}; no step time was measured ({STEP_TIME_KEY})")
+    return decide(facts, None, mode)
+
+
+def _facts(conf: Conf, model: str, device: str) -> EngineFacts | None:
+    """None where it was not measured what a prompt's token costs, or the model's layers are not known."""
+    if (profile := conf.get(STEP_TIME_KEY)) is None:
+        return None
+    time = read_step_time(Path(profile).expanduser())
+    try:
+        specs = from_config(json.loads((Path(model) / "config.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, KeyError, SparkLLMError):
+        return None
+    token_s = time.token_s if time.prefill_token_s is None else time.prefill_token_s
+    return EngineFacts(
+        layers=sum(spec.layers for spec in specs),
+        weights_bytes=0.0,  # matters to swapped layers only, as do the three below
+        kv_token_bytes=sum(spec.layers * spec.token_bytes for spec in specs),
+        near_bytes=0.0,
+        host_bytes=conf.integer(HOST_MEMORY),
+        device_bytes_per_s=0.0,
+        link=LINKS[device],
+        prefill_token_s=token_s,
+    )
+
+
+def _blocks(conf: Conf) -> dict[str, Any]:
     extra: dict[str, Any] = {
         "spec_name": "TierSpec",
         "spec_module_path": TIER_MODULE,
-        "cpu_bytes_to_use": host_bytes,
+        "cpu_bytes_to_use": conf.integer(HOST_MEMORY),
         "eviction_policy": "RemainingUses",
         "cache_policy_module_path": "spark_llm.pie.vllm_tier_uses",
     }
-    if path is not None:
+    if (path := conf.get(PATH)) is not None:
         extra["path"] = path
     return {
-        "kv-transfer-config": {
-            "kv_connector": "TierConnector",
-            "kv_connector_module_path": TIER_MODULE,
-            "kv_role": "kv_both",
-            # A block that cannot be read is computed again; vLLM's other choice fails the request.
-            "kv_load_failure_policy": "recompute",
-            "kv_connector_extra_config": extra,
-        },
-        "additional-config": {
-            "spark_llm": {
-                "swap": {
-                    "mode": "blocks",
-                    "host_bytes": host_bytes,
-                    "file": str(Path(socket).with_name(SWAP_FILE)),
-                }
-            }
-        },
-    }
-
-
-def _layers(conf: Conf, socket: str, device: str) -> dict[str, Any]:
-    if (path := conf.get(PATH)) is not None:
-        raise invalid_conf(PATH, path, f"no folder with {MODE}=layers: rows that run need memory")
-    if (allocator := conf.text(ALLOCATOR)) == "jenga":
-        raise invalid_conf(ALLOCATOR, allocator, f"auto or vllm with {MODE}=layers, which lays out the pages")
-    if conf.flag("spark.llm.speculative.enabled") and (model := conf.get("spark.llm.speculative.model")):
-        raise invalid_conf(
-            "spark.llm.speculative.model", model, f"no draft model with {MODE}=layers: its layers come last"
-        )
-    ours = {
-        "mode": "layers",
-        "expansion": EXPANSION,
-        "host_bytes": conf.integer(HOST_MEMORY),
-        "file": str(Path(socket).with_name(SWAP_FILE)),
-        "vitals": str(Path(socket).with_name(VITALS_FILE)),
-    }
-    return layers_args(ours, device)
-
-
-def layers_args(ours: dict[str, Any], device: str) -> dict[str, Any]:
-    """Arguments of vLLM for layer swap.
-
-    Args:
-        ours: our part of the additional configuration; see `spark_llm.pie.vllm_layers`.
-        device: ``cpu``, or a GPU's.
-    """
-    worker = "vllm_layers_cpu" if device == "cpu" else "vllm_layers_gpu"
-    return {
-        "worker-cls": f"spark_llm.pie.{worker}.LayerSwapWorker",
-        "kv-transfer-config": {
-            "kv_connector": LAYERS_CONNECTOR,
-            "kv_connector_module_path": LAYERS_MODULE,
-            "kv_role": "kv_both",
-        },
-        "additional-config": {"spark_llm": {"swap": ours}},
+        "kv_connector": "TierConnector",
+        "kv_connector_module_path": TIER_MODULE,
+        "kv_role": "kv_both",
+        # A block that cannot be read is computed again; vLLM's other choice fails the request.
+        "kv_load_failure_policy": "recompute",
+        "kv_connector_extra_config": extra,
     }

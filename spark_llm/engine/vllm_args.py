@@ -12,7 +12,8 @@ from spark_llm.costmodel.store import read_step_time
 from spark_llm.engine.memory_args import ALLOCATOR, memory_of
 from spark_llm.engine.swap_args import ENABLED as SWAP
 from spark_llm.engine.swap_args import TAKEN as TAKEN_BY_SWAP
-from spark_llm.engine.swap_args import VITALS_FILE, swap_of
+from spark_llm.engine.swap_args import swap_of
+from spark_llm.engine.swap_layers_args import VITALS_FILE
 from spark_llm.errors import invalid_conf
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ def _techniques(conf: Conf, model: str, socket: str, machine: Machine) -> dict[s
         options.setdefault("scheduler-cls", SCHEDULER)
         ours = options.setdefault("additional-config", {"spark_llm": {}})["spark_llm"]
         ours["memory"] = memory
-    swap = swap_of(conf, socket, machine.device)
+    swap = swap_of(conf, model, socket, machine.device)
     for key, value in swap.items():
         if key == "additional-config":
             options.setdefault(key, {"spark_llm": {}})["spark_llm"] |= value["spark_llm"]

@@ -3,9 +3,9 @@
     write(slot, page) ─► forget the checksum ─► store ─► remember it
     read(slot, page)  ─► store ─► compare ─► True, or False: what was read must not be used
 
-The file is written and read, not mapped: memory that maps a file which was cut short, or that lies on a full
-disk, kills the process that touches it. It has no name, so nothing of it outlives the engine or can be read by
-others.
+The file is written and read, not mapped: memory that maps a file which was cut short, or that lies on a
+full disk, kills the process that touches it. It has no name, so nothing of it outlives the engine or can be
+read by others.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ import errno
 import os
 import tempfile
 import zlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import numpy as np
     import numpy.typing as npt
 
@@ -78,18 +77,18 @@ class FileStore:
     def __init__(self, folder: Path, slot_bytes: int) -> None:
         self._slot_bytes = slot_bytes
         self.descriptor, name = tempfile.mkstemp(prefix="spark-llm-kv-", dir=folder)
-        os.unlink(name)
+        Path(name).unlink()
 
     def write(self, slot: int, page: Page) -> None:
         """As `Store.write`."""
-        rest, at = memoryview(page), slot * self._slot_bytes
+        rest, at = page.data, slot * self._slot_bytes
         while rest:
             written = os.pwrite(self.descriptor, rest, at)
             rest, at = rest[written:], at + written
 
     def read(self, slot: int, page: Page) -> None:
         """As `Store.read`."""
-        rest, at = memoryview(page), slot * self._slot_bytes
+        rest, at = page.data, slot * self._slot_bytes
         while rest:
             found = os.preadv(self.descriptor, [rest], at)
             if not found:
@@ -121,7 +120,7 @@ class CheckedSlots:
             self.store.write(slot, page)
         except OSError:
             return False
-        self._checksums[slot] = zlib.crc32(page)
+        self._checksums[slot] = zlib.crc32(page.data)
         return True
 
     def read(self, slot: int, page: Page) -> bool:
@@ -132,7 +131,7 @@ class CheckedSlots:
                 self.store.read(slot, page)
         except OSError:
             expected = None
-        if expected is None or zlib.crc32(page) != expected:
+        if expected is None or zlib.crc32(page.data) != expected:
             self._checksums[slot] = None
             return False
         return True

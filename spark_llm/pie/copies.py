@@ -1,7 +1,7 @@
 """Copies in one direction: a queue, first in first out, and the thread that works it off.
 
-    submit(job, copy) ─► queue ─► thread: copy(), then as long as an emulated link would have taken
-                                     └─► finished() tells (job, outcome, seconds); wait(jobs) blocks
+submit(job, copy) ─► queue ─► thread: copy(), then as long as an emulated link would have taken
+                                 └─► finished() tells (job, outcome, seconds); wait(jobs) blocks
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Outcome:
     """What a copy did.
 
     Attributes:
-        moved_bytes: that were copied, good or bad.
+        moved_bytes: that were copied and are good.
         bad: places of the far side whose bytes could not be kept, or are not what was kept.
     """
 

@@ -14,11 +14,13 @@ Source: vLLM 0.32, v1/core/kv_cache_manager.py (`watermark_blocks`), v1/core/kv_
 
 from __future__ import annotations
 
+import contextlib
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from spark_llm.engine.vitals import VitalsWriter
-from spark_llm.pie.admission import AdmissionCap
+from spark_llm.pie.admission import MAX_STALL_SHARE, WINDOW_STEPS, AdmissionCap
 from spark_llm.pie.vllm_layers import MODE, PART
 from spark_llm.smartspec.vllm_plugin import settings_of
 
@@ -30,12 +32,12 @@ if TYPE_CHECKING:
     from vllm.v1.core.sched.scheduler import Scheduler
     from vllm.v1.outputs import ModelRunnerOutput
 
+    from spark_llm.pie.shared_pages import SharedPages
     from spark_llm.pie.vllm_layers_connector import SwapFigures
 else:
     Scheduler = object
 
-WINDOW_STEPS: Final = 8
-"""Steps between two looks at the stalls."""
+_FORGET: Final = 0.98
 
 
 class NearFirstQueue:
@@ -107,6 +109,9 @@ class NearFirstQueue:
 class SwapWindows:
     """Stalls over seconds, window by window.
 
+    A copy hides less well here than the cap's policy has it: in its slot's time, not in all of the pass. What
+    was waited for although there was time in all makes copies count as longer, for a while.
+
     Args:
         cap: that follows them.
         adapts: whether it does; else all blocks may be used.
@@ -116,6 +121,7 @@ class SwapWindows:
         self.cap, self.adapts, self.stall_share = cap, adapts, 0.0
         self._steps = self._used = 0
         self._seen = (0.0, 0.0, 0.0)
+        self._longer = 1.0
         if not adapts:
             cap.blocks = cap.max_blocks
 
@@ -128,8 +134,10 @@ class SwapWindows:
         now = figures.copies.stall_s, figures.forward_s, figures.copies.load_s
         stall_s, seconds, copy_s = (later - before for later, before in zip(now, self._seen, strict=True))
         self.stall_share = stall_s / seconds if seconds > 0 else 0.0
+        waited = self.stall_share > MAX_STALL_SHARE and copy_s > 0
+        self._longer = max(seconds / copy_s if waited else self._longer * _FORGET, 1.0)
         if self.adapts:
-            self.cap.update(self._used, stall_s, seconds, copy_s)
+            self.cap.update(self._used, stall_s, seconds, copy_s * self._longer)
         self._seen, self._steps, self._used = now, 0, 0
         return True
 
@@ -156,6 +164,7 @@ class AdmissionMixin(Scheduler):
         # One row must always have its turn; block 0 is vLLM's place for nothing.
         self._can_close = pages.resident_blocks > -(-self.max_model_len // self.block_size) + 1
         self._hold_back(cap)
+        _tell(settings, pages)
         path = settings.get("vitals")
         self._swap_vitals = VitalsWriter(Path(path)) if path else None
 
@@ -203,3 +212,17 @@ class AdmissionMixin(Scheduler):
             "swap_loaded_bytes": float(copies.loaded_bytes),
             "swap_stored_bytes": float(copies.stored_bytes),
         }
+
+
+def _tell(settings: dict[str, Any], pages: SharedPages) -> None:
+    """Says in the engine's log, and in the file that its supervisor reads, what is swapped and why."""
+    from vllm.logger import init_logger
+
+    reason = settings.get("reason", "")
+    init_logger("vllm.spark_llm.swap").info(
+        "Swap: layers, %d blocks, %d of them swap: %s", pages.blocks, pages.shared_blocks, reason
+    )
+    told = {"mode": MODE, "reason": reason, "host_bytes": settings["host_bytes"], "blocks": pages.blocks}
+    if (file := settings.get("file")) is not None:
+        with contextlib.suppress(OSError):
+            Path(file).write_text(json.dumps(told))

@@ -16,7 +16,7 @@ import contextlib
 import dataclasses
 from typing import TYPE_CHECKING, Any, Final
 
-from spark_llm.engine.swap_args import LAYERS_CONNECTOR
+from spark_llm.engine.swap_layers_args import CONNECTOR
 from spark_llm.pie.aliased import GRANULE_BYTES, AliasedMemory, is_supported
 from spark_llm.pie.copier import EmulatedLink
 from spark_llm.pie.shared_pages import Room, SharedPages
@@ -59,8 +59,8 @@ def refusal(vllm_config: VllmConfig) -> str | None:
     """Why an engine cannot swap layers, None when it can; what its layers are is for `misfit`."""
     parallel, cache = vllm_config.parallel_config, vllm_config.cache_config
     transfer, speculation = vllm_config.kv_transfer_config, vllm_config.speculative_config
-    if transfer is None or transfer.kv_connector != LAYERS_CONNECTOR:
-        return f"its KV connector is {transfer and transfer.kv_connector}, not {LAYERS_CONNECTOR}"
+    if transfer is None or transfer.kv_connector != CONNECTOR:
+        return f"its KV connector is {transfer and transfer.kv_connector}, not {CONNECTOR}"
     if cache.kv_offloading_size is not None:
         return "kv_offloading_size keeps blocks on the host as well; spark.llm.swap.mode=blocks does that"
     if parallel.world_size > 1:

@@ -1,6 +1,6 @@
 """The block tier in vLLM: its own offloading connector, over a spec that also runs on a CPU.
 
-    --kv-transfer-config {"kv_connector": "TierConnector", "kv_connector_module_path": "spark_llm.pie.vllm_tier",
+    --kv-transfer-config {"kv_connector": "TierConnector", "kv_connector_module_path": …,
                           "kv_connector_extra_config": {"spec_name": "TierSpec", "spec_module_path": …,
                                                         "cpu_bytes_to_use": …, "path": …, "link": {…}}}
     scheduler    OffloadingConnector ─► TierManager          what is kept where; RemainingUses evicts
@@ -8,8 +8,8 @@
     worker       OffloadingConnector ─► TierWorker           CPU: copy threads, checksums
                                         vLLM's own worker    GPU: pinned memory, copy streams
 
-The connector adds one thing to vLLM's: a load may fail. The request is then told as one whose receiving failed,
-which vLLM answers by computing it (`kv_load_failure_policy`), from what the tier still has.
+The connector adds one thing to vLLM's: a load may fail. The request is then told as one whose receiving
+failed, which vLLM answers by computing it (`kv_load_failure_policy`), from what the tier still has.
 
 Source: vLLM 0.32, distributed/kv_transfer/kv_connector/v1/offloading_connector.py, v1/kv_offload/cpu/spec.py.
 """
@@ -19,7 +19,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from vllm.distributed.kv_transfer.kv_connector.v1.offloading.common import OffloadingWorkerMetadata
 from vllm.distributed.kv_transfer.kv_connector.v1.offloading_connector import OffloadingConnector
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         KVConnectorTransferResults,
         KVConnectorWorkerMetadata,
     )
+    from vllm.distributed.kv_transfer.kv_connector.v1.offloading.worker import OffloadingConnectorWorker
     from vllm.v1.kv_offload.base import (
         CanonicalKVCaches,
         OffloadingManager,
@@ -49,11 +50,14 @@ if TYPE_CHECKING:
 class TierSpec(CPUOffloadingSpec):
     """vLLM's tier in host memory, with a worker for CPUs and a manager that can lose chunks."""
 
+    _manager: TierManager | None
+    _worker: TierWorker | None
+
     @classmethod
     def build_metric_definitions(cls, extra_config: dict[str, Any]) -> dict[str, OffloadingMetricMetadata]:
         """As `OffloadingSpec.build_metric_definitions`."""
         ours = {name: OffloadingCounterMetadata(documentation=text) for name, text in COUNTERS.items()}
-        return super().build_metric_definitions(extra_config) | ours
+        return {**super().build_metric_definitions(extra_config), **ours}
 
     def get_manager(self) -> OffloadingManager:
         """As `OffloadingSpec.get_manager`."""
@@ -68,7 +72,7 @@ class TierSpec(CPUOffloadingSpec):
             ValueError: the folder of the tier's file cannot be written.
         """
         if self._uses_shared_region() or current_platform.is_cuda_alike():
-            return super().get_worker(kv_caches)
+            return cast("OffloadingWorker", super().get_worker(kv_caches))
         if self._worker is None:
             self._worker = self._cpu_worker(kv_caches)
         return self._worker
@@ -118,21 +122,20 @@ class TierConnector(OffloadingConnector):
     @property
     def manager(self) -> TierManager:
         """Of the scheduler's side."""
-        manager = self.scheduler.manager
-        assert isinstance(manager, TierManager)
-        return manager
+        return cast("TierManager", self.scheduler.manager)
 
     @property
     def worker(self) -> OffloadingWorker:
-        """Of the worker's side."""
-        assert self.connector_worker is not None
-        assert self.connector_worker.worker is not None
-        return self.connector_worker.worker
+        """Of the worker's side; vLLM's own on a GPU."""
+        return cast("OffloadingWorker", self._side.worker)
+
+    @property
+    def _side(self) -> OffloadingConnectorWorker:
+        return cast("OffloadingConnectorWorker", self.connector_worker)
 
     def get_transfer_results(self, finished_req_ids: set[str]) -> KVConnectorTransferResults:
         """As `KVConnectorBase_V1.get_transfer_results`, with the requests whose loads failed."""
-        assert self.connector_worker is not None
-        request_of = dict(self.connector_worker._load_jobs)
+        request_of = dict(self._side._load_jobs)  # noqa: SLF001  gone from there once they are told
         results = super().get_transfer_results(finished_req_ids)
         if isinstance(self.worker, TierWorker):
             failed = self.worker.take_failed_loads()

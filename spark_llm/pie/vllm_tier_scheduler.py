@@ -34,7 +34,10 @@ class TierMixin(Scheduler):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         settings = settings_of(self.vllm_config, "swap")
-        if settings is None or settings["mode"] != "blocks":
+        if settings is None or settings["mode"] not in {"blocks", "off"}:
+            return
+        if settings["mode"] == "off":
+            _tell(settings, 0)
             return
         from spark_llm.pie.vllm_tier import TierConnector
         from spark_llm.pie.vllm_tier_uses import RemainingUses
@@ -70,11 +73,11 @@ def _tell(settings: dict[str, Any], chunks: int) -> None:
     """Says in the engine's log, and in the file that its supervisor reads, what is swapped and why."""
     from vllm.logger import init_logger
 
-    reason = settings.get("reason", "")
+    mode, host_bytes, reason = settings["mode"], settings["host_bytes"], settings.get("reason", "")
     init_logger("vllm.spark_llm.swap").info(
-        "Swap: blocks, %d of them in %d bytes: %s", chunks, settings["host_bytes"], reason
+        "Swap: %s, %d blocks in %d bytes: %s", mode, chunks, host_bytes, reason
     )
-    told = {"mode": "blocks", "reason": reason, "host_bytes": settings["host_bytes"], "blocks": chunks}
+    told = {"mode": mode, "reason": reason, "host_bytes": host_bytes, "blocks": chunks}
     if (file := settings.get("file")) is not None:
         with contextlib.suppress(OSError):
             Path(file).write_text(json.dumps(told))

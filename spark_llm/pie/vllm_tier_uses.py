@@ -1,7 +1,10 @@
-"""Which chunk makes room in the block tier: the one that fewest waiting rows begin with.
+"""Which chunk makes room in the block tier: one that no waiting row begins with, else the one used last.
 
-    a plan      least used of the chunks that were not used for longest, `LOOK_AT` beyond those needed
+    a plan      no use remains: least recently used first; then the furthest next use (Belady)
     no plan     vLLM's LRU: least recently used, ends of prefixes first
+
+The order is made for many evictions at a time: a chunk further on in it is passed over where it is wanted
+earlier by then than it was.
 
 Source: vLLM 0.32, v1/kv_offload/cpu/policies/lru.py, loaded by `cache_policy_module_path`.
 """
@@ -20,44 +23,56 @@ if TYPE_CHECKING:
     from vllm.v1.kv_offload.base import OffloadKey
     from vllm.v1.kv_offload.cpu.policies.base import ChunkStatus
 
-# Bounds what an eviction costs in a tier of many chunks.
-LOOK_AT: Final = 1024
+# Share of the idle chunks that are put in order at a time.
+AT_A_TIME: Final = 1 / 8
 
 
 class RemainingUses(LRUCachePolicy):
-    """LRU, but chunks that waiting rows will ask for are spared; no public docs, see the module."""
+    """LRU, but chunks that waiting rows will ask for are spared, the sooner the longer."""
 
     def __init__(self, cache_capacity: int) -> None:
         super().__init__(cache_capacity)
         self.uses = Uses()
+        # Best last.
+        self._order: list[tuple[tuple[int, int], OffloadKey]] = []
 
     def evict(self, n: int, protected: set[OffloadKey]) -> list[tuple[OffloadKey, ChunkStatus]] | None:
         """As `CachePolicy.evict`."""
         if not self.uses or n == 0:
-            return super().evict(n, protected)
-        seen: list[tuple[int, int, OffloadKey]] = []
-        aside: list[tuple[int, OffloadKey]] = []
-        unused = 0
-        met: set[OffloadKey] = set()
-        while self._heap and unused < n and len(seen) < n + LOOK_AT:
-            entry = heapq.heappop(self._heap)
-            rank, key = entry
-            if not self._is_current(entry) or key in met:
+            self._order.clear()
+            found: list[tuple[OffloadKey, ChunkStatus]] | None = super().evict(n, protected)
+            return found
+        chosen: dict[OffloadKey, ChunkStatus] = {}
+        aside: list[tuple[tuple[int, int], OffloadKey]] = []
+        anew = False
+        while len(chosen) < n:
+            if not self._order:
+                if anew:
+                    return None
+                self._order, anew = self._in_order(n + len(protected)), True
                 continue
-            met.add(key)
-            aside.append(entry)
+            worth, key = entry = self._order.pop()
+            if key not in self._evictable or key in chosen or self._worth(key) < worth:
+                continue
             if key in protected:
-                continue
-            uses = self.uses.of(get_offload_block_hash(key))
-            unused += not uses
-            seen.append((uses, rank, key))
-        chosen = {key for _, _, key in heapq.nsmallest(n, seen)} if len(seen) >= n else set()
-        for entry in aside:
-            if entry[1] not in chosen:
-                heapq.heappush(self._heap, entry)
-        if not chosen:
-            return None
-        victims = [(key, self.chunks[key]) for _, key in aside if key in chosen]
-        for key, _ in victims:
+                aside.append(entry)
+            else:
+                chosen[key] = self.chunks[key]
+        self._order += reversed(aside)
+        for key in chosen:
             self.remove(key)
-        return victims
+        return list(chosen.items())
+
+    def clear(self) -> None:
+        """As `CachePolicy.clear`."""
+        super().clear()
+        self._order.clear()
+
+    def _in_order(self, at_least: int) -> list[tuple[tuple[int, int], OffloadKey]]:
+        wanted = max(at_least, int(len(self._evictable) * AT_A_TIME))
+        return heapq.nlargest(wanted, ((self._worth(key), key) for key in self._evictable))[::-1]
+
+    def _worth(self, key: OffloadKey) -> tuple[int, int]:
+        """The larger, the less is lost with the chunk."""
+        next_use = self.uses.next_use(get_offload_block_hash(key))
+        return (1, -self._ranks[key]) if next_use is None else (0, next_use)

@@ -38,7 +38,7 @@ logger = init_logger("vllm.spark_llm.swap")
 
 def page_bytes(kv_caches: CanonicalKVCaches) -> int:
     """Bytes of a slot: a block of the group whose layers together are largest."""
-    return max(sum(ref.page_size_bytes for ref in refs) for refs in kv_caches.group_data_refs)
+    return int(max(sum(ref.page_size_bytes for ref in refs) for refs in kv_caches.group_data_refs))
 
 
 def places(
@@ -96,16 +96,12 @@ class TierWorker(OffloadingWorker):
     def _link_s(self, down_bytes: int, up_bytes: int) -> float:
         return self.link.seconds(down_bytes, up_bytes) if self.link is not None else 0.0
 
-    def submit_store(
-        self, job_id: int, src_spec: GPULoadStoreSpec, dst_spec: BlockIDsLoadStoreSpec
-    ) -> bool:
+    def submit_store(self, job_id: int, src_spec: GPULoadStoreSpec, dst_spec: BlockIDsLoadStoreSpec) -> bool:
         """As `OffloadingWorker.submit_store`; a place that cannot be written is told by `take_unkept`."""
         self._stores.submit(job_id, partial(self._copy, src_spec, dst_spec, self._store_block))
         return True
 
-    def submit_load(
-        self, job_id: int, src_spec: BlockIDsLoadStoreSpec, dst_spec: GPULoadStoreSpec
-    ) -> bool:
+    def submit_load(self, job_id: int, src_spec: BlockIDsLoadStoreSpec, dst_spec: GPULoadStoreSpec) -> bool:
         """As `OffloadingWorker.submit_load`; a job with bad blocks is told by `take_failed_loads`."""
         self._loads.submit(job_id, partial(self._copy, dst_spec, src_spec, self._load_block))
         return True
@@ -146,9 +142,10 @@ class TierWorker(OffloadingWorker):
         try:
             for group, block, chunk, place in places(near, far, self._blocks_per_chunk):
                 page = np.empty(sum(size for _, size in self._refs[group]), dtype=np.uint8)
-                if not one(group, block, chunk * self._blocks_per_chunk + place, page):
+                if one(group, block, chunk * self._blocks_per_chunk + place, page):
+                    outcome.moved_bytes += len(page)
+                else:
                     outcome.bad.add(chunk)
-                outcome.moved_bytes += len(page)
         except Exception:
             # The thread must live on; nothing of this job is trusted.
             logger.exception("a copy of KV blocks failed")

@@ -73,7 +73,11 @@ def strips_table(series: Series) -> Element:
             _share(series.hit_share[at]),
             _share(series.kv_share[at]),
             *_speculation_cells(series.speculation, at),
-            *([short(series.swap.loaded_per_s[at]), short(series.swap.stored_per_s[at])] if series.swap else []),
+            *(
+                [short(series.swap.loaded_per_s[at]), short(series.swap.stored_per_s[at])]
+                if series.swap
+                else []
+            ),
         ]
         for at in range(step // 2, len(series.seconds), step)
     ]

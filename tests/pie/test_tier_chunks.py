@@ -72,7 +72,7 @@ def test_a_disk_without_room_keeps_nothing_and_forgets_what_was_there(tmp_path):
     kept = os.dup(slots.store.descriptor)
     full = os.open("/dev/full", os.O_RDWR)
     os.dup2(full, slots.store.descriptor)
-    with pytest.raises(OSError) as raised:
+    with pytest.raises(OSError, match="No space left") as raised:
         slots.store.write(0, page(2))
     assert raised.value.errno == errno.ENOSPC
     assert not slots.write(0, page(2))
@@ -88,7 +88,7 @@ def test_the_file_has_no_name_and_no_readers(tmp_path):
     store = FileStore(tmp_path, SLOT_BYTES)
     assert not list(tmp_path.iterdir())
     assert stat.S_IMODE(os.fstat(store.descriptor).st_mode) == 0o600
-    with pytest.raises(OSError):
+    with pytest.raises(FileNotFoundError):
         FileStore(tmp_path / "missing", SLOT_BYTES)
 
 

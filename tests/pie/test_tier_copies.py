@@ -36,11 +36,14 @@ def test_a_link_holds_a_copy_back_and_may_change_while_it_works():
     slept, now = [], [0.0]
     link = [Link(0.5, down_bytes_per_s=100, up_bytes_per_s=50)]
 
+    def link_s(moved_bytes):
+        return link[0].seconds(moved_bytes)
+
     def sleep(seconds):
         slept.append(seconds)
         now[0] += seconds
 
-    thread = CopyThread("test", lambda count: link[0].seconds(count), now_s=lambda: now[0], sleep=sleep)
+    thread = CopyThread("test", link_s, now_s=lambda: now[0], sleep=sleep)
 
     def copy(moved, took_s):
         now[0] += took_s

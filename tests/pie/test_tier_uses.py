@@ -12,7 +12,9 @@ from spark_llm.pie.uses import Uses
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 4), st.lists(st.integers(0, 5), max_size=4) | st.none()), max_size=30))
+@given(
+    st.lists(st.tuples(st.integers(0, 4), st.lists(st.integers(0, 5), max_size=4) | st.none()), max_size=30)
+)
 def test_counts_are_those_of_the_rows_that_wait(steps):
     uses, rows = Uses(), {}
     for row, hashes in steps:
@@ -22,9 +24,21 @@ def test_counts_are_those_of_the_rows_that_wait(steps):
         else:
             uses.add(str(row), (bytes([each]) for each in hashes))
             rows[row] = hashes
-        expected = Counter(each for hashes in rows.values() for each in hashes)
+        expected = Counter(each for hashes in rows.values() for each in set(hashes))
         assert bool(uses) == bool(rows)
-        assert all(uses.of(bytes([each])) == expected[each] for each in range(6))
+        assert all(uses.remaining(bytes([each])) == expected[each] for each in range(6))
+
+
+def test_the_next_use_is_the_first_waiting_rows():
+    uses = Uses()
+    for row, hashes in ("a", [b"1", b"2"]), ("b", [b"1"]), ("c", [b"1", b"2", b"3"]):
+        uses.add(row, hashes)
+    assert [uses.next_use(each) for each in (b"1", b"2", b"3", b"4")] == [0, 0, 2, None]
+    uses.drop("a")
+    assert [uses.next_use(each) for each in (b"1", b"2", b"3")] == [1, 2, 2]
+    uses.add("b", [b"1"])
+    uses.drop("c")
+    assert [uses.next_use(each) for each in (b"1", b"2", b"3")] == [3, None, None]
 
 
 pytest.importorskip("vllm")
@@ -52,17 +66,27 @@ def test_without_a_plan_it_is_vllms_lru():
 
 
 @pytest.mark.vllm
-def test_chunks_that_waiting_rows_begin_with_go_last():
+def test_chunks_that_waiting_rows_begin_with_go_last_the_furthest_first():
     policy, keys = policy_of(6)
-    policy.uses.add("a", [bytes([0]), bytes([1])])
+    policy.uses.add("a", [bytes([1])])
     policy.uses.add("b", [bytes([0])])
     assert [key for key, _ in policy.evict(3, {keys[2]})] == keys[3:6]
     assert policy.evict(4, set()) is None
     assert set(policy.chunks) == {*keys[:3]}
-    assert {key for key, _ in policy.evict(2, set())} == {keys[1], keys[2]}
+    assert [key for key, _ in policy.evict(2, set())] == [keys[2], keys[0]]
     policy.uses.drop("b")
     policy.uses.drop("a")
+    assert [key for key, _ in policy.evict(1, set())] == [keys[1]]
+
+
+@pytest.mark.vllm
+def test_an_order_that_was_made_before_a_row_came_does_not_hold_against_it():
+    policy, keys = policy_of(32)
+    policy.uses.add("a", [bytes([31])])
     assert [key for key, _ in policy.evict(1, set())] == [keys[0]]
+    policy.uses.add("b", [bytes([1])])
+    policy.touch([keys[2]], None)
+    assert [key for key, _ in policy.evict(2, set())] == [keys[3], keys[4]]
 
 
 @pytest.mark.vllm
@@ -80,7 +104,10 @@ def test_an_eviction_takes_idle_unprotected_chunks_each_once_or_nothing(data):
     for row, numbers in enumerate(data.draw(st.lists(st.lists(st.integers(0, 11), max_size=3), max_size=4))):
         policy.uses.add(str(row), [bytes([number]) for number in numbers])
     while True:
-        count, protected = data.draw(st.integers(1, 4)), set(data.draw(st.lists(st.sampled_from(keys), max_size=3)))
+        count, protected = (
+            data.draw(st.integers(1, 4)),
+            set(data.draw(st.lists(st.sampled_from(keys), max_size=3))),
+        )
         free = {key for key in policy.chunks if not policy.get(key).ref_cnt} - protected
         before, found = set(policy.chunks), policy.evict(count, protected)
         assert (found is None) == (len(free) < count)
@@ -91,6 +118,7 @@ def test_an_eviction_takes_idle_unprotected_chunks_each_once_or_nothing(data):
         assert len(set(gone)) == count
         assert set(gone) <= free
         if policy.uses:
-            uses = policy.uses
-            worst = max(uses.of(key[:-4]) for key in gone)
-            assert all(uses.of(key[:-4]) >= worst for key in free - set(gone)) or worst == 0
+            next_use = [policy.uses.next_use(key[:-4]) for key in gone]
+            if wanted := [use for use in next_use if use is not None]:
+                left = [policy.uses.next_use(key[:-4]) for key in free - set(gone)]
+                assert all(use is not None and use <= min(wanted) for use in left)
