@@ -20,9 +20,9 @@ from spark_llm.pie.vllm_tier_scheduler import TierMixin
 from spark_llm.smartspec.vllm_plugin import AsyncSpeculationMixin, SpeculationMixin
 
 
-class SparkScheduler(SpeculationMixin, JunctionMixin, JengaMixin, TierMixin, Scheduler):
+class SparkScheduler(SpeculationMixin, TierMixin, JunctionMixin, JengaMixin, Scheduler):
     """For engines that schedule a step after the one before has ended."""
 
 
-class SparkAsyncScheduler(AsyncSpeculationMixin, JunctionMixin, JengaMixin, TierMixin, AsyncScheduler):
+class SparkAsyncScheduler(AsyncSpeculationMixin, TierMixin, JunctionMixin, JengaMixin, AsyncScheduler):
     """For engines that schedule a step while the one before still runs."""

@@ -3,7 +3,7 @@
     --kv-transfer-config {"kv_connector": "TierConnector", "kv_connector_module_path": …,
                           "kv_connector_extra_config": {"spec_name": "TierSpec", "spec_module_path": …,
                                                         "cpu_bytes_to_use": …, "path": …, "link": {…}}}
-    scheduler    OffloadingConnector ─► TierManager          what is kept where; RemainingUses evicts
+    scheduler    OffloadingConnector ─► TierManager          what is kept where; RemainingUsesPolicy evicts
         │ jobs                              ▲ chunks that were lost
     worker       OffloadingConnector ─► TierWorker           CPU: copy threads, checksums
                                         vLLM's own worker    GPU: pinned memory, copy streams

@@ -25,7 +25,7 @@ from vllm.v1.kv_offload.factory import OffloadingSpecFactory  # noqa: E402
 
 from spark_llm.pie.vllm_tier import TierConnector, TierSpec, TierWorkerMetadata  # noqa: E402
 from spark_llm.pie.vllm_tier_manager import TierManager  # noqa: E402
-from spark_llm.pie.vllm_tier_uses import RemainingUses  # noqa: E402
+from spark_llm.pie.vllm_tier_uses import RemainingUsesPolicy  # noqa: E402
 from spark_llm.pie.vllm_tier_worker import TierWorker, places  # noqa: E402
 
 
@@ -36,7 +36,7 @@ from spark_llm.pie.vllm_tier_worker import TierWorker, places  # noqa: E402
         (TierManager, CPUOffloadingManager),
         (TierWorker, offload.OffloadingWorker),
         (TierConnector, OffloadingConnector),
-        (RemainingUses, LRUCachePolicy),
+        (RemainingUsesPolicy, LRUCachePolicy),
         (TierWorkerMetadata, common.OffloadingWorkerMetadata),
     ],
 )
@@ -75,7 +75,7 @@ def test_the_spec_is_loaded_by_its_names():
 
 
 def manager_of(chunks):
-    return TierManager(chunks, "RemainingUses", "spark_llm.pie.vllm_tier_uses")
+    return TierManager(chunks, "RemainingUsesPolicy", "spark_llm.pie.vllm_tier_uses")
 
 
 def test_lost_chunks_are_misses_at_once_and_go_when_no_copy_uses_them():
