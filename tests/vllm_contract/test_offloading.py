@@ -94,11 +94,15 @@ def test_lost_chunks_are_misses_at_once_and_go_when_no_copy_uses_them():
     assert list(manager.prepare_store([c], context).store_spec.block_ids) == [0]
     manager.complete_store([c], context)
     assert manager.lookup(c, context) is offload.LookupResult.HIT
+    manager.lose((), (), {0})
+    assert manager.lookup(c, context) is offload.LookupResult.MISS
+    assert list(manager.prepare_store([c], context).store_spec.block_ids) == [0]
+    manager.complete_store([c], context)
     found = manager.prepare_store([d], context)
     assert (list(found.store_spec.block_ids), found.evicted_keys) == ([1], [b])
     manager.complete_store([d], context)
     assert manager.told == {
-        "vllm:kv_offload_bad_blocks": 1, "vllm:kv_offload_unkept_blocks": 1, "vllm:kv_offload_evictions": 1,
+        "vllm:kv_offload_bad_blocks": 1, "vllm:kv_offload_unkept_blocks": 2, "vllm:kv_offload_evictions": 1,
     }  # fmt: skip
 
 
