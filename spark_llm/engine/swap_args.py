@@ -1,6 +1,7 @@
 """From spark.llm.swap.* to vLLM's KV connector and our part of its additional configuration.
 
 blocks   vLLM's own offloading connector over our tier (`spark_llm.pie.vllm_tier`)
+layers   our worker and connector (`swap_layers_args`)
 auto     by `spark_llm.pie.decide` from the step time that was measured; blocks where none was
 """
 
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from spark_llm.costmodel.link import PCIE4_X16, Link
 from spark_llm.costmodel.store import KEY as STEP_TIME_KEY
 from spark_llm.costmodel.store import read_step_time
+from spark_llm.engine.swap_layers_args import HOST_MEMORY, MODE, PATH, SWAP_FILE, layers_of
 from spark_llm.errors import SparkLLMError, invalid_conf
 from spark_llm.jenga.hf_config import from_config
 from spark_llm.pie.decide import Decision, Mode, decide
@@ -22,16 +24,13 @@ if TYPE_CHECKING:
     from spark_llm.conf import Conf
 
 ENABLED = "spark.llm.swap.enabled"
-MODE = "spark.llm.swap.mode"
-HOST_MEMORY = "spark.llm.swap.hostMemory"
-PATH = "spark.llm.swap.path"
-SWAP_FILE = "swap.json"
 TIER_MODULE = "spark_llm.pie.vllm_tier"
 # A GPU's slowest usual link, and a copy with its checksum on one core, each way (measured: 1.2 to 3 GB/s).
 LINKS: Final = {"gpu": PCIE4_X16, "cpu": Link(0.0, 1e9, 1e9)}
 # What of vLLM's arguments swap decides itself.
 TAKEN = dict.fromkeys(
     (
+        "worker-cls",
         "kv-transfer-config",
         "kv-offloading-size",
         "kv-offloading-backend",
@@ -58,7 +57,7 @@ def swap_of(conf: Conf, model: str, socket: str, device: str) -> dict[str, Any]:
         return {}
     mode, path = conf.text(MODE), conf.get(PATH)
     if mode == "layers":
-        raise invalid_conf(MODE, mode, "auto or blocks")
+        return layers_of(conf, socket, device)
     if device != "cpu" and path is not None:
         raise invalid_conf(PATH, path, "no folder: a GPU's KV is copied to pinned memory of the host")
     decision = decision_of(conf, model, device)

@@ -13,6 +13,7 @@ from spark_llm.engine.memory_args import ALLOCATOR, memory_of
 from spark_llm.engine.swap_args import ENABLED as SWAP
 from spark_llm.engine.swap_args import TAKEN as TAKEN_BY_SWAP
 from spark_llm.engine.swap_args import swap_of
+from spark_llm.engine.swap_layers_args import VITALS_FILE
 from spark_llm.errors import invalid_conf
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ MEMORY_PLUGIN_NAME = "spark_llm_memory"
 SCHEDULER = "spark_llm.engine.vllm_scheduler.SparkScheduler"
 ASYNC_SCHEDULER = "spark_llm.engine.vllm_scheduler.SparkAsyncScheduler"
 LOOK_UP_PROPOSER = "spark_llm.smartspec.vllm_plugin.LookUpProposer"
-VITALS_FILE = "vitals.json"
 CPU_BLOCK_TOKENS = 32
 CPU_KV_CACHE_BYTES = 1 << 30
 CPU_MAX_NUM_SEQS = 256

@@ -86,8 +86,8 @@ class BatchEndpoint:
 def _vitals_of(engine_client: Any) -> Path | None:
     """Where the engine's core process leaves its figures; see `vitals`."""
     ours = (engine_client.vllm_config.additional_config or {}).get("spark_llm", {})
-    path = ours.get("speculative", {}).get("vitals")
-    return Path(path) if path else None
+    paths = (ours.get(technique, {}).get("vitals") for technique in ("speculative", "swap"))
+    return next((Path(path) for path in paths if path), None)
 
 
 async def read_clock(raw_request: Request) -> Response:

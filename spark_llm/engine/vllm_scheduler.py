@@ -16,13 +16,16 @@ from vllm.v1.core.sched.scheduler import Scheduler
 
 from spark_llm.jenga.vllm_junctions import JunctionMixin
 from spark_llm.jenga.vllm_plugin import JengaMixin
+from spark_llm.pie.vllm_admission import AdmissionMixin
 from spark_llm.pie.vllm_tier_scheduler import TierMixin
 from spark_llm.smartspec.vllm_plugin import AsyncSpeculationMixin, SpeculationMixin
 
 
-class SparkScheduler(SpeculationMixin, TierMixin, JunctionMixin, JengaMixin, Scheduler):
+class SparkScheduler(SpeculationMixin, TierMixin, JunctionMixin, JengaMixin, AdmissionMixin, Scheduler):
     """For engines that schedule a step after the one before has ended."""
 
 
-class SparkAsyncScheduler(AsyncSpeculationMixin, TierMixin, JunctionMixin, JengaMixin, AsyncScheduler):
+class SparkAsyncScheduler(
+    AsyncSpeculationMixin, TierMixin, JunctionMixin, JengaMixin, AdmissionMixin, AsyncScheduler
+):
     """For engines that schedule a step while the one before still runs."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from statistics import NormalDist
 from typing import Final
 
 MAX_STALL_SHARE: Final = 0.02
@@ -14,8 +16,12 @@ CUT: Final = 0.85
 MAX_HOLD_WINDOWS: Final = 64
 SOON_WINDOWS: Final = 4
 """That it rose before a cut; fewer, and it waits twice as long."""
-MIN_MARGIN: Final = 0.7
-"""Least share of the blocks that fit by the measured times, whatever was waited."""
+WINDOW_STEPS: Final = 8
+"""Of a window, as engines hand them over."""
+WORTH: Final = 0.5
+"""Of the rows that more blocks add, what is left as rows per second: they lengthen a step."""
+_LEAST_WAITING: Final = 0.02
+_MOST_CHANGE: Final = 0.25
 _WEIGHT: Final = 0.25
 
 
@@ -24,11 +30,12 @@ class AdmissionCap:
     """Follows the link within a query, where a layout cannot: fewer blocks in use are fewer bytes to move.
 
     Copies take time in proportion to the blocks in use above `min_blocks`. Where that time is measured, the
-    cap goes to the blocks whose copies take as long as the computation, times a margin that falls with each
-    window that waited (a pass shorter than the average waits) and slowly rises again; growing, it at most
-    doubles the blocks above. Where it is not, the cap rises by a 32nd and a cut leaves as many blocks as the
-    time that was not waited allows; after a cut it waits before it rises, twice as long each time that it is
-    cut soon after, up to 64 windows: a link that has no room is not tried for ever.
+    cap goes to the blocks whose copies take as long as the computation, less a margin for steps that are
+    shorter than the average and wait: as many may wait as more blocks are worth, by the measured variation.
+    Growing, it at most doubles the blocks above. Where that time is not measured, the cap rises by a 32nd and
+    a cut leaves as many blocks as the time that was not waited allows; after a cut it waits before it rises,
+    twice as long each time that it is cut soon after, up to 64 windows: a link that has no room is not tried
+    for ever.
 
     It only ever stops new rows: rows in flight finish, and no answer changes.
 
@@ -45,7 +52,9 @@ class AdmissionCap:
     max_blocks: int
     blocks: int = 0
     _fit: float = field(default=0.0, repr=False)
-    _margin: float = field(default=1.0, repr=False)
+    _variance: float = field(default=0.0, repr=False)
+    _last_used: int = field(default=0, repr=False)
+    _last_fit: float = field(default=0.0, repr=False)
     _hold: int = field(default=0, repr=False)
     _last_hold: int = field(default=0, repr=False)
     _risen: int = field(default=0, repr=False)
@@ -70,7 +79,8 @@ class AdmissionCap:
         stall_share, above = stall_s / seconds, max(used_blocks - self.min_blocks, 0)
         limited = used_blocks >= self.blocks - self._step
         if copy_s and above:
-            self._follow(above, stall_share, (seconds - stall_s) / copy_s, limited=limited)
+            fit = min(above * (seconds - stall_s) / copy_s, self.max_blocks)
+            self._follow(used_blocks, fit, stall_share, limited=limited)
         elif stall_share > MAX_STALL_SHARE:
             above = min(above, self.blocks - self.min_blocks)
             self.blocks = self.min_blocks + int(above * min(CUT, 1 - stall_share))
@@ -88,23 +98,30 @@ class AdmissionCap:
     def _step(self) -> int:
         return max(int((self.max_blocks - self.min_blocks) * STEP), 1)
 
-    def _follow(self, above: int, stall_share: float, room: float, *, limited: bool) -> None:
+    def _follow(self, used_blocks: int, fit: float, stall_share: float, *, limited: bool) -> None:
         """Goes to the blocks whose copies take as long as the computation.
 
         Args:
-            above: blocks in use that move.
+            used_blocks: in use.
+            fit: blocks above `min_blocks` of which that is true in this window.
             stall_share: of the window.
-            room: computing over copying seconds.
             limited: the cap was what limited the blocks in use.
         """
-        waited, fit = stall_share > MAX_STALL_SHARE, min(above * room, self.max_blocks)
+        waited, above = stall_share > MAX_STALL_SHARE, used_blocks - self.min_blocks
         if not self._fit or stall_share > 5 * MAX_STALL_SHARE:
             self._fit = fit
         else:
             self._fit += _WEIGHT * (fit - self._fit)
-            self._margin += -stall_share if waited else (1 - self._margin) / 100
-            self._margin = max(self._margin, MIN_MARGIN)
-        target = self.min_blocks + int(self._fit * self._margin)
+        if abs(used_blocks - self._last_used) <= self._step and self._last_fit:
+            # Half of the squared difference of two windows alike is the variance of one.
+            change = math.log(max(fit, 1.0) / max(self._last_fit, 1.0))
+            change = max(-_MOST_CHANGE, min(change, _MOST_CHANGE))
+            self._variance += _WEIGHT * (change * change / 2 - self._variance)
+        self._last_used, self._last_fit = used_blocks, fit
+        # Waiting steps cost the share of a step that copies of one more block take, over what a block adds.
+        waiting = max(WORTH * above / used_blocks, _LEAST_WAITING)
+        margin = 1 + NormalDist().inv_cdf(waiting) * math.sqrt(self._variance * WINDOW_STEPS)
+        target = self.min_blocks + int(self._fit * max(margin, 0.0))
         highest = self.min_blocks + max(2 * above, self._step)
         if target < self.blocks if waited else limited:
             self.blocks = max(min(target, highest, self.max_blocks), self.min_blocks)

@@ -17,36 +17,33 @@ def expansion_ceiling(
     link_bytes_per_s: float,
     device_bytes_per_s: float,
     extra_s: float = 0.0,
-    prompts_s: float = 0.0,
 ) -> float:
     """Most keys and values in all, over those on the device, that copies hidden behind a step allow.
 
-    `C·(e − 1) ≤ link·T` with `T = (W + e·C)/device + extra + e·prompts` gives
-    `e ≤ (1 + r·W/C + link·extra/C)/(1 − r − link·prompts/C)`, `r = link/device`. Infinite where a link can
-    bring a row's keys and values in the time that the row itself adds to a step.
+    `C·(e − 1) ≤ link·T` with `T = (W + e·C)/device + extra` gives
+    `e ≤ (1 + r·W/C + link·extra/C)/(1 − r)`, `r = link/device`. Infinite where the link is as fast as the
+    device's memory.
 
     Args:
         weights_bytes: read in each step (W).
         near_bytes: device memory for keys and values (C).
         link_bytes_per_s: host to device.
         device_bytes_per_s: of the device's memory.
-        extra_s: of a step beyond reading weights, keys and values, however many rows are in flight.
-        prompts_s: of a step's prompt tokens with nothing away, which grow with the rows in flight.
+        extra_s: of a step beyond reading weights, keys and values: prompt tokens in it.
 
     Raises:
         ValueError: a size or speed is not positive.
     """
     sizes = (weights_bytes, near_bytes, link_bytes_per_s, device_bytes_per_s)
-    if min(sizes) <= 0 or min(extra_s, prompts_s) < 0:
+    if min(sizes) <= 0 or extra_s < 0:
         raise ValueError(
             "sizes and speeds must be positive, seconds not negative: weights {}, near {}, link {}, "
-            "device {}, extra {}, prompts {}".format(*sizes, extra_s, prompts_s)
+            "device {}, extra {}".format(*sizes, extra_s)
         )
     r = link_bytes_per_s / device_bytes_per_s
-    left = 1 - r - link_bytes_per_s * prompts_s / near_bytes
-    if left <= 0:
+    if r >= 1:
         return float("inf")
-    return (1 + r * weights_bytes / near_bytes + link_bytes_per_s * extra_s / near_bytes) / left
+    return (1 + r * weights_bytes / near_bytes + link_bytes_per_s * extra_s / near_bytes) / (1 - r)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +59,7 @@ class PassCost:
         near_bytes: device memory for keys and values.
         device_bytes_per_s: of the device's memory.
         link: between host and device.
-        extra_s: of a pass beyond reading weights, keys and values, however many rows are in flight.
-        prompts_s: of a pass's prompt tokens with nothing away, which grow with the rows in flight.
+        extra_s: of a pass beyond reading weights, keys and values: prompt tokens in it.
         slots: that swapped layers share.
         turning: see `SlotLayout`.
         written_share: of a layer's bytes that a pass writes and that go out.
@@ -75,7 +71,6 @@ class PassCost:
     device_bytes_per_s: float
     link: Link
     extra_s: float = 0.0
-    prompts_s: float = 0.0
     slots: int = SLOTS
     turning: bool = False
     written_share: float = 1 / 64
@@ -88,7 +83,6 @@ class PassCost:
             self.link.down_bytes_per_s,
             self.device_bytes_per_s,
             self.extra_s,
-            self.prompts_s,
         )
 
     def aways(self) -> range:
@@ -105,9 +99,8 @@ class PassCost:
 
     def compute_s(self, away: int) -> float:
         """Returns seconds of a pass that waits for nothing."""
-        expansion = self.expansion(away)
-        read_bytes = self.weights_bytes + self.near_bytes * expansion
-        return read_bytes / self.device_bytes_per_s + self.extra_s + self.prompts_s * expansion
+        read_bytes = self.weights_bytes + self.near_bytes * self.expansion(away)
+        return read_bytes / self.device_bytes_per_s + self.extra_s
 
     def copy_s(self, away: int) -> float:
         """Returns seconds that the link is busy in a pass: `away + slots` layers in, what they wrote out."""

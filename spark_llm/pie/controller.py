@@ -158,6 +158,11 @@ class ExpansionController:
                 self._before, self._before_rate = before, rate
         return self.away
 
+    @property
+    def window_passes(self) -> int:
+        """Passes of the next window: one where copies are to be measured for the first time."""
+        return 1 if self.away and not self.copy.known else WINDOW_PASSES
+
     def _measure(self, window: Window) -> None:
         compute_s = (window.seconds - window.stall_s) / window.passes
         self.compute.observe(compute_s, self.cost.compute_s(self.away))

@@ -15,8 +15,8 @@ __all__ = ["Decision", "EngineFacts", "JobFacts", "Mode", "decide"]
 
 MIN_CEILING: Final = 1.05
 """Less added memory is not worth a copy."""
-MIN_GAIN: Final = 1.02
-"""Predicted rows per second over those without, below which nothing is done."""
+MIN_GAIN: Final = 1.05
+"""Predicted rows per second over those without; less is within what predictions err by."""
 MIN_DECODE_SHARE: Final = 0.2
 """Of the time; below, prompts take it, and more rows at a time change nothing."""
 
@@ -38,7 +38,7 @@ class Decision:
         reason: in words that EXPLAIN and the report can print.
         away: layers that the device has no room for; 0 but for mode `layers`.
         expansion: keys and values in all over those on the device.
-        ceiling: of the closed form, with prompts in the passes; 1 where it was not asked for.
+        ceiling: of the closed form; 1 where it was not asked for.
         gain: predicted rows per second over those without.
     """
 
@@ -58,8 +58,8 @@ def decide(engine: EngineFacts, job: JobFacts | None = None, mode: Mode | None =
     """Decides for a job, or for an engine whose jobs are not known yet.
 
     In order: nothing where the rows fit, shared prompts counted once; blocks of prefixes that return, where
-    bringing a token is cheaper than computing it; nothing where prompts take nearly all of the time; layers
-    behind passes that compute prompts; layers behind passes that only decode, if the ceiling is worth it.
+    bringing a token is cheaper than computing it; nothing where prompts take nearly all of the time; layers,
+    behind passes with prompts and passes that only decode, each with what it can hide, if that is worth it.
 
     Args:
         engine: its figures.
@@ -90,7 +90,7 @@ def decide(engine: EngineFacts, job: JobFacts | None = None, mode: Mode | None =
 
 def _unknown_job(engine: EngineFacts, mode: Mode | None) -> Decision:
     if mode is Mode.LAYERS:
-        cost = Load(engine, JobFacts(engine.max_rows, 1, 1)).cost(prompts=False)
+        cost = Load(engine, JobFacts(engine.max_rows, 1, 1)).cost
         away = cost.best_away() or max(cost.aways()[:2])
         return Decision(
             Mode.LAYERS,
@@ -115,40 +115,38 @@ def _blocks(load: Load) -> Decision:
 
 
 def _layers(load: Load, *, forced: bool) -> Decision:
-    engine, cost = load.engine, load.cost()
-    ceiling, decoding = cost.ceiling(), load.cost(prompts=False).ceiling()
-    under = "hidden behind prompts" if decoding < MIN_CEILING <= ceiling else "hidden behind decoding"
-    if ceiling < MIN_CEILING and not forced:
-        return Decision(
-            Mode.OFF,
-            f"copies would hide up to {ceiling:.2f} × memory, under {MIN_CEILING}",
-            ceiling=ceiling,
-        )
+    engine, cost = load.engine, load.cost
     allowed = [away for away in cost.aways() if _host_bytes(load, away) <= engine.host_bytes]
     # More memory than the rows need is of no use.
     enough = next((away for away in allowed if _holds(load, away)), allowed[-1])
-    away = max((away for away in allowed if away <= enough), key=cost.gain)
+    away = max((away for away in allowed if away <= enough), key=load.gain)
     if forced and not away:
         away = allowed[min(1, len(allowed) - 1)]
-    gain = cost.gain(away)
-    found = (
-        f"{_away(engine, away)} {under}, {cost.expansion(away):.2f} × memory ({_ceiling(ceiling)}), "
-        f"{gain:.2f} × rows per second"
-    )
-    if not forced and gain < MIN_GAIN:
-        limit = "" if len(allowed) > 1 else f"; {size(int(engine.host_bytes))} of host memory hold no layers"
-        return Decision(Mode.OFF, f"{found}: under {MIN_GAIN}{limit}", ceiling=ceiling)
-    return Decision(Mode.LAYERS, found, away, cost.expansion(away), ceiling, gain)
+    ceiling, gain, expansion = cost.ceiling(), load.gain(away), cost.expansion(away)
+    if forced or gain >= MIN_GAIN:
+        under = "behind decoding" if expansion <= ceiling else "behind prompts"
+        found = (
+            f"{_away(engine, away)}, hidden {under}, {expansion:.2f} × memory ({_ceiling(ceiling)}), "
+            f"{gain:.2f} × rows per second"
+        )
+        return Decision(Mode.LAYERS, found, away, expansion, ceiling, gain)
+    if len(allowed) == 1:
+        reason = f"{size(int(engine.host_bytes))} of host memory hold no layers"
+    elif ceiling < MIN_CEILING:
+        reason = f"decoding would hide copies of up to {ceiling:.3f} × memory, under {MIN_CEILING}"
+    else:
+        reason = f"layers away would give {gain:.2f} × rows per second at most, under {MIN_GAIN}"
+    return Decision(Mode.OFF, reason, ceiling=ceiling)
 
 
 def _host_bytes(load: Load, away: int) -> float:
     """Host memory for the swapped layers, those in slots included."""
-    cost = load.cost()
+    cost = load.cost
     return (away + cost.slots) * cost.layer_bytes(away) if away else 0.0
 
 
 def _holds(load: Load, away: int) -> bool:
-    return load.engine.near_bytes * load.cost().expansion(away) >= load.wanted_bytes
+    return load.engine.near_bytes * load.cost.expansion(away) >= load.wanted_bytes
 
 
 def _fit(load: Load) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ class EngineFacts:
         link: between host and device.
         prefill_token_s: of a prompt token.
         max_rows: that the engine runs at a time, whatever its memory.
+        chunk_tokens: most tokens of a step.
     """
 
     layers: int
@@ -36,6 +38,7 @@ class EngineFacts:
     link: Link
     prefill_token_s: float
     max_rows: int = 1024
+    chunk_tokens: int = 2048
 
     def fetch_token_s(self) -> float:
         """Returns seconds to bring a token's keys and values from the host."""
@@ -116,33 +119,56 @@ class Load:
         """Seconds to compute a row's own prompt tokens."""
         return (self.job.prompt_tokens - self.job.shared_tokens) * self.engine.prefill_token_s
 
-    def cost(self, *, prompts: bool = True) -> PassCost:
-        """Returns the cost of the engine's passes while it is full.
-
-        Args:
-            prompts: they carry the prompts of the rows that follow; False: they only decode.
-        """
-        prompts_s = self.near_rows * self.prompt_s / self.job.output_tokens if prompts else 0.0
+    @property
+    def cost(self) -> PassCost:
+        """The cost of a pass that only decodes, while the engine's memory is full."""
         return PassCost(
             self.engine.layers,
             self.engine.weights_bytes,
             self.engine.near_bytes,
             self.engine.device_bytes_per_s,
             self.engine.link,
-            prompts_s=prompts_s,
             # A row writes a token of those that it has.
             written_share=self.engine.kv_token_bytes / self.row_bytes,
         )
 
+    def prompt_share(self) -> float:
+        """Returns the share of passes with prompts in them, nothing away: they come in whole chunks."""
+        tokens = self.job.prompt_tokens - self.job.shared_tokens
+        return min(self.near_rows * tokens / self.job.output_tokens / self.engine.chunk_tokens, 1.0)
+
+    def useful_expansion(self) -> float:
+        """Returns the expansion from which on prompts fill all passes: rows beyond would wait for theirs."""
+        share = self.prompt_share()
+        return 1 / share if share else math.inf
+
+    def gain(self, away: int) -> float:
+        """Returns rows per second over those with nothing away.
+
+        Copies hide behind each pass by itself: what one with prompts has to spare is of no use to the next.
+        """
+        expansion = min(self.cost.expansion(away), self.useful_expansion())
+        return expansion * self._seconds(0, 1.0) / self._seconds(away, expansion)
+
+    def _seconds(self, away: int, expansion: float) -> float:
+        """Of an average pass, with as many times the rows in flight as the device's memory holds."""
+        engine, cost = self.engine, self.cost
+        read_bytes = engine.weights_bytes + engine.near_bytes * expansion
+        decode_s = read_bytes / engine.device_bytes_per_s
+        copy_s = cost.copy_s(away) * expansion / cost.expansion(away)
+        share = min(expansion * self.prompt_share(), 1.0)
+        chunk_s = engine.chunk_tokens * engine.prefill_token_s
+        return (1 - share) * max(decode_s, copy_s) + share * max(decode_s + chunk_s, copy_s)
+
     def decode_share(self) -> float:
         """Returns the share of the time that goes to decoding rather than to prompts."""
-        decode_s = self.cost(prompts=False).compute_s(0) * self.job.output_tokens / self.near_rows
+        decode_s = self.cost.compute_s(0) * self.job.output_tokens / self.near_rows
         return decode_s / (decode_s + self.prompt_s)
 
     def fetch_gain(self) -> float:
         """Returns rows per second with returning tokens fetched over those with them computed again."""
         engine, job = self.engine, self.job
-        decode_s = self.cost(prompts=False).compute_s(0) * job.output_tokens / self.near_rows
+        decode_s = self.cost.compute_s(0) * job.output_tokens / self.near_rows
         computed_s = decode_s + self.prompt_s
         saved_s = job.returning_tokens * (engine.prefill_token_s - engine.fetch_token_s())
         return computed_s / (computed_s - saved_s)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from spark_llm.pie.admission import WINDOW_STEPS
 from spark_llm.pie.simulate import exactly
 
 if TYPE_CHECKING:
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
     from spark_llm.costmodel.link import Link
     from spark_llm.pie.admission import AdmissionCap
     from spark_llm.pie.ceiling import PassCost
-
-WINDOW_STEPS = 8
 
 
 @dataclass(slots=True)
@@ -62,7 +61,7 @@ class CapSimulation:
     def _pass_s(self) -> tuple[float, float]:
         cost, full = self.cost, self.used_blocks / self.near_blocks
         read_bytes = cost.weights_bytes + full * cost.near_bytes
-        compute_s = read_bytes / cost.device_bytes_per_s + cost.extra_s + cost.prompts_s * full
+        compute_s = read_bytes / cost.device_bytes_per_s + cost.extra_s
         away = max(self.used_blocks - self.cap.min_blocks, 0) / self.near_blocks
         return compute_s * self.noise(), self._copy_s(cost.link, away) * self.noise()
 

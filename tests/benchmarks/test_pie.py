@@ -30,6 +30,7 @@ def test_a_quick_run_has_rows_of_each_kind_and_meets_its_gates(rows):
         ("gh200", {"slow_down": 0.03}, "gh200_slow_down"),
         ("controller", {"windows_after_drop": 41}, "controller_windows"),
         ("not slower", {"controller": 0.97}, "not_slower_controller"),
+        ("decision", {"simulated_gain": 0.97}, "not_slower_decision"),
         ("not slower", {"cap": 0.97}, "not_slower_cap"),
     ],
 )

@@ -296,6 +296,35 @@ def test_swap_gives_vllms_offloading_our_tier(tmp_path):
     assert "kv-transfer-config" not in allocator("auto")
 
 
+def test_swap_of_layers_gives_vllm_our_worker_and_connector():
+    words, transfer = swap(mode="layers", hostMemory="2g")
+    assert transfer["kv_connector"] == "LayerSwapConnector"
+    assert words[words.index("--worker-cls") + 1] == "spark_llm.pie.vllm_layers_cpu.LayerSwapWorker"
+    ours = json.loads(words[words.index("--additional-config") + 1])["spark_llm"]["swap"]
+    assert ours == {
+        "mode": "layers", "expansion": 2.0, "host_bytes": 2 << 30, "reason": "as the settings ask",
+        "file": "/run/e/swap.json", "vitals": "/run/e/vitals.json",
+    }  # fmt: skip
+    words, _ = swap(GPU, mode="layers")
+    assert words[words.index("--worker-cls") + 1] == "spark_llm.pie.vllm_layers_gpu.LayerSwapWorker"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("swap.path", "/tmp"),
+        ("memory.allocator", "jenga"),
+        ("speculative.model", "/models/draft"),
+    ],
+)
+def test_swap_of_layers_is_refused_beside_what_it_does_not_go_with(key, value):
+    settings = {"spark.llm.swap.enabled": "true", "spark.llm.swap.mode": "layers"}
+    settings |= {"spark.llm.speculative.enabled": "true", f"spark.llm.{key}": value}
+    with pytest.raises(SparkLLMError, match=rf"spark\.llm\.{key}") as refused:
+        launch_of(parse_conf(settings), "/models/m", "m", "/run/e/s", CPU, {})
+    assert "swap.mode=layers" in str(refused.value)
+
+
 def test_swap_goes_with_speculation_and_the_allocator():
     settings = {"spark.llm.swap.enabled": "true", "spark.llm.speculative.enabled": "true"}
     words = launch_of(parse_conf(settings), "/models/m", "m", "/run/e/s", CPU, {}).arguments

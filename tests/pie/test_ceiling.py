@@ -35,24 +35,16 @@ def test_values_worked_out_by_hand(weights, near, link, device, extra_s, expecte
     near=st.floats(1, 200),
     link=st.floats(1, 900),
     extra_s=st.floats(0, 1),
-    prompts_s=st.floats(0, 0.1),
 )
-def test_at_the_ceiling_copies_take_as_long_as_the_pass(weights, near, link, extra_s, prompts_s):
-    e = expansion_ceiling(weights * GB, near * GB, link * GB, 4000 * GB, extra_s, prompts_s)
-    if math.isinf(e):
-        return
-    pass_s = (weights + e * near) / 4000 + extra_s + e * prompts_s
+def test_at_the_ceiling_copies_take_as_long_as_the_pass(weights, near, link, extra_s):
+    e = expansion_ceiling(weights * GB, near * GB, link * GB, 4000 * GB, extra_s)
+    pass_s = (weights + e * near) / 4000 + extra_s
     assert near * (e - 1) / link == pytest.approx(pass_s, rel=1e-6)
     assert e >= 1
 
 
 def test_a_link_as_fast_as_the_memory_has_no_ceiling():
     assert expansion_ceiling(1, 1, 10, 10) == math.inf
-
-
-def test_prompts_that_take_longer_than_their_rows_copies_leave_no_ceiling():
-    assert expansion_ceiling(1, 10, 5, 1000, prompts_s=2.0) == math.inf
-    assert expansion_ceiling(1, 10, 5, 1000, prompts_s=1.0) < math.inf
 
 
 @pytest.mark.parametrize("bad", [(0, 1, 1, 1), (1, -1, 1, 1), (1, 1, 0, 1), (1, 1, 1, 0), (1, 1, 1, 1, -1)])

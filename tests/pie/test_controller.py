@@ -114,7 +114,7 @@ def test_it_finds_the_best_layout_in_the_simulated_engine_with_noise_and_a_drop(
     for at in range(90):
         if at == 45:
             simulation.change_link(0.5)
-        away.append(controller.update(simulation.run(5)))
+        away.append(controller.update(simulation.run(controller.window_passes)))
         simulation.relayout(away[-1])
     for half, target in ((away[:45], targets[0]), (away[45:], targets[1])):
         near = [abs(layers - target) <= 1 for layers in half]

@@ -46,7 +46,7 @@ def test_a_ceiling_that_is_not_worth_it_is_named():
     found = decide(PCIE, LONG)
     assert found.mode is Mode.OFF
     assert 1 < found.ceiling < MIN_CEILING
-    assert found.reason == f"copies would hide up to {found.ceiling:.2f} × memory, under 1.05"
+    assert found.reason == f"decoding would hide copies of up to {found.ceiling:.3f} × memory, under 1.05"
 
 
 def test_layers_go_where_the_link_hides_them():
@@ -57,14 +57,29 @@ def test_layers_go_where_the_link_hides_them():
     assert found.expansion <= found.ceiling
 
 
-def test_prompts_in_the_passes_raise_the_ceiling():
-    large = EngineFacts(80, 70 * GB, 163_840, 20 * GB, 400 * GB, 4.8e12, PCIE5_X16, 64e-6)
-    load = Load(large, JobFacts(100_000, 2_000, 300))
-    assert load.cost(prompts=False).ceiling() < MIN_CEILING < load.cost().ceiling()
-    assert load.decode_share() > 0.2
-    found = decide(large, load.job)
-    assert found.mode is Mode.LAYERS
+def test_passes_with_prompts_hide_more_and_passes_without_still_wait():
+    starved = EngineFacts(80, 120 * GB, 163_840, 3 * GB, 400 * GB, 4.8e12, PCIE5_X16, 64e-6, chunk_tokens=256)
+    load = Load(starved, JobFacts(100_000, 500, 100))
+    assert 0.5 < load.prompt_share() < 1
+    found = decide(starved, load.job)
+    assert found.expansion > found.ceiling
     assert "hidden behind prompts" in found.reason
+    # In larger chunks fewer passes have any, and those that only decode would wait.
+    rare = Load(replace(starved, chunk_tokens=4096), load.job)
+    assert rare.prompt_share() < 0.1
+    assert rare.gain(found.away) < load.gain(found.away)
+    assert decide(rare.engine, load.job).expansion <= found.ceiling
+
+
+def test_where_prompts_fill_every_pass_more_rows_change_nothing():
+    load = Load(replace(C2C, chunk_tokens=128), JobFacts(100_000, 2_000, 200))
+    assert load.prompt_share() == 1
+    assert all(load.gain(away) <= 1 for away in load.cost.aways())
+    found = decide(load.engine, load.job)
+    assert (found.mode, found.reason) == (
+        Mode.OFF,
+        "layers away would give 1.00 × rows per second at most, under 1.05",
+    )
 
 
 def test_no_more_layers_go_than_the_rows_need():
