@@ -120,7 +120,8 @@ class TierWorker(OffloadingWorker):
         for done in stores:
             chunks = self._chunks_of.pop(done.job)
             self._unkept |= done.outcome.bad
-            self._dropped |= chunks if done.outcome.dropped else set()
+            if done.outcome.dropped:
+                self._drop(chunks)
         return [
             TransferResult(done.job, True, done.outcome.moved_bytes, done.seconds)
             for done in (*loads, *stores)
@@ -149,6 +150,12 @@ class TierWorker(OffloadingWorker):
         self._loads.close()
         self._stores.close()
         self.slots.store.close()
+
+    def _drop(self, chunks: set[int]) -> None:
+        self._dropped |= chunks
+        for chunk in chunks:
+            for place in range(self._blocks_per_chunk):
+                self.slots.forget(chunk * self._blocks_per_chunk + place)
 
     def _copy(self, near: GPULoadStoreSpec, far: BlockIDsLoadStoreSpec, one: _CopyBlock) -> Outcome:
         outcome = Outcome()
