@@ -116,7 +116,7 @@ def _blocks(conf: Conf) -> dict[str, Any]:
         "spec_name": "TierSpec",
         "spec_module_path": TIER_MODULE,
         "cpu_bytes_to_use": conf.integer(HOST_MEMORY),
-        "eviction_policy": "RemainingUses",
+        "eviction_policy": "RemainingUsesPolicy",
         "cache_policy_module_path": "spark_llm.pie.vllm_tier_uses",
     }
     if (path := conf.get(PATH)) is not None:

@@ -21,11 +21,11 @@ from spark_llm.pie.vllm_tier_scheduler import TierMixin
 from spark_llm.smartspec.vllm_plugin import AsyncSpeculationMixin, SpeculationMixin
 
 
-class SparkScheduler(SpeculationMixin, JunctionMixin, JengaMixin, TierMixin, AdmissionMixin, Scheduler):
+class SparkScheduler(SpeculationMixin, TierMixin, JunctionMixin, JengaMixin, AdmissionMixin, Scheduler):
     """For engines that schedule a step after the one before has ended."""
 
 
 class SparkAsyncScheduler(
-    AsyncSpeculationMixin, JunctionMixin, JengaMixin, TierMixin, AdmissionMixin, AsyncScheduler
+    AsyncSpeculationMixin, TierMixin, JunctionMixin, JengaMixin, AdmissionMixin, AsyncScheduler
 ):
     """For engines that schedule a step while the one before still runs."""

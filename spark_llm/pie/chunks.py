@@ -123,6 +123,10 @@ class CheckedSlots:
         self._checksums[slot] = zlib.crc32(page.data)
         return True
 
+    def forget(self, slot: int) -> None:
+        """The slot is empty."""
+        self._checksums[slot] = None
+
     def read(self, slot: int, page: Page) -> bool:
         """Whether the page now holds what was written to the slot last; where not, the slot is empty."""
         expected = self._checksums[slot]

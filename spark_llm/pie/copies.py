@@ -1,7 +1,8 @@
 """Copies in one direction: a queue, first in first out, and the thread that works it off.
 
 submit(job, copy) ─► queue ─► thread: copy(), then as long as an emulated link would have taken
-                                 └─► finished() tells (job, outcome, seconds); wait(jobs) blocks
+                       │         └─► finished() tells (job, outcome, seconds); wait(jobs) blocks
+                       └─ drop(jobs) ─► not begun: finished, and nothing was copied
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ class Outcome:
     Attributes:
         moved_bytes: that were copied and are good.
         bad: places of the far side whose bytes could not be kept, or are not what was kept.
+        dropped: nothing was copied, as nobody would wait for it.
     """
 
     moved_bytes: int = 0
     bad: set[int] = field(default_factory=set)
+    dropped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,8 @@ class CopyThread:
         self._queue: queue.SimpleQueue[tuple[int, Callable[[], Outcome]] | None] = queue.SimpleQueue()
         self._done: list[Done] = []
         self._pending: set[int] = set()
+        self._unwanted: set[int] = set()
+        self._running: int | None = None
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -76,11 +81,20 @@ class CopyThread:
             done, self._done = self._done, []
         return done
 
-    def wait(self, jobs: Iterable[int]) -> None:
-        """Until none of these is queued or under way."""
+    def wait(self, jobs: Iterable[int], at_most_s: float | None = None) -> None:
+        """Until none of these is queued or under way, or so many seconds."""
         wanted = set(jobs)
         with self._changed:
-            self._changed.wait_for(lambda: self._pending.isdisjoint(wanted))
+            self._changed.wait_for(lambda: self._pending.isdisjoint(wanted), at_most_s)
+
+    def drop(self, jobs: Iterable[int]) -> None:
+        """Those of them that have not begun are finished, and will not copy."""
+        with self._changed:
+            dropped = self._pending.intersection(jobs) - {self._running}
+            self._pending -= dropped
+            self._unwanted |= dropped
+            self._done += [Done(job, Outcome(dropped=True), 0.0) for job in sorted(dropped)]
+            self._changed.notify_all()
 
     def close(self) -> None:
         """Ends the thread behind what is queued."""
@@ -90,6 +104,11 @@ class CopyThread:
     def _run(self) -> None:
         while (taken := self._queue.get()) is not None:
             job, copy = taken
+            with self._changed:
+                if job in self._unwanted:
+                    self._unwanted.discard(job)
+                    continue
+                self._running = job
             began_s = self._now_s()
             outcome = copy()
             if self._link_s is not None:
@@ -100,4 +119,5 @@ class CopyThread:
             with self._changed:
                 self._done.append(done)
                 self._pending.discard(job)
+                self._running = None
                 self._changed.notify_all()

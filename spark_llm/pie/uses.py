@@ -2,21 +2,23 @@
 
     row arrives  ─► add(row, hashes of its prompt's blocks)
     row starts, or goes away ─► drop(row)
-    eviction     ─► next_use(hash): None for never, else the place of the first row that begins so
+    eviction     ─► of(hash): rows that begin so, and the place of the first of them in the queue
 
-The rows of a partition are sent together, so what waits in the engine is the plan.
+The rows of a partition are sent together, so what waits in the engine is the plan, as far as it was sent.
 """
 
 from __future__ import annotations
 
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+NEVER: Final = 1 << 62
 
-class Uses:
+
+class WaitingUses:
     """Uses that remain, by block hash; rows are taken to start in the order they came."""
 
     def __init__(self) -> None:
@@ -24,9 +26,9 @@ class Uses:
         self._rows: dict[bytes, dict[str, int]] = {}
         self._places = count()
 
-    def __bool__(self) -> bool:
-        """Whether any row is waiting."""
-        return bool(self._hashes)
+    def __len__(self) -> int:
+        """Blocks that rows wait for."""
+        return len(self._rows)
 
     def add(self, row: str, hashes: Iterable[bytes]) -> None:
         """A row waits; chained hashes, so that equal ones are equal prefixes."""
@@ -44,11 +46,7 @@ class Uses:
             if not rows:
                 del self._rows[each]
 
-    def remaining(self, block_hash: bytes) -> int:
-        """Waiting rows that begin with this block and all before it."""
-        return len(self._rows.get(block_hash, ()))
-
-    def next_use(self, block_hash: bytes) -> int | None:
-        """Place of the first of them; it only grows until no row is left."""
+    def of(self, block_hash: bytes) -> tuple[int, int]:
+        """Waiting rows that begin with this block and all before it; the first one's place, or `NEVER`."""
         rows = self._rows.get(block_hash)
-        return next(iter(rows.values())) if rows else None
+        return (len(rows), next(iter(rows.values()))) if rows else (0, NEVER)

@@ -3,7 +3,7 @@
     --kv-transfer-config {"kv_connector": "TierConnector", "kv_connector_module_path": …,
                           "kv_connector_extra_config": {"spec_name": "TierSpec", "spec_module_path": …,
                                                         "cpu_bytes_to_use": …, "path": …, "link": {…}}}
-    scheduler    OffloadingConnector ─► TierManager          what is kept where; RemainingUses evicts
+    scheduler    OffloadingConnector ─► TierManager          what is kept where; RemainingUsesPolicy evicts
         │ jobs                              ▲ chunks that were lost
     worker       OffloadingConnector ─► TierWorker           CPU: copy threads, checksums
                                         vLLM's own worker    GPU: pinned memory, copy streams
@@ -102,6 +102,7 @@ class TierWorkerMetadata(OffloadingWorkerMetadata):
 
     bad_chunks: set[int] = field(default_factory=set)
     unkept_chunks: set[int] = field(default_factory=set)
+    dropped_chunks: set[int] = field(default_factory=set)
 
     def aggregate(self, other: KVConnectorWorkerMetadata) -> TierWorkerMetadata:
         """As `KVConnectorWorkerMetadata.aggregate`."""
@@ -111,6 +112,7 @@ class TierWorkerMetadata(OffloadingWorkerMetadata):
             merged.transfer_stats,
             self.bad_chunks | getattr(other, "bad_chunks", set()),
             self.unkept_chunks | getattr(other, "unkept_chunks", set()),
+            self.dropped_chunks | getattr(other, "dropped_chunks", set()),
         )
 
 
@@ -149,12 +151,13 @@ class TierConnector(OffloadingConnector):
         if meta is None or not isinstance(self.worker, TierWorker):
             return meta
         bad, self._bad_chunks = self._bad_chunks, frozenset()
-        unkept = self.worker.take_unkept()
-        return TierWorkerMetadata(meta.completed_jobs, meta.transfer_stats, set(bad), unkept)
+        return TierWorkerMetadata(
+            meta.completed_jobs, meta.transfer_stats, set(bad), *self.worker.take_unkept()
+        )
 
     def update_connector_output(self, connector_output: KVConnectorOutput) -> None:
         """As `KVConnectorBase_V1.update_connector_output`; jobs end before their chunks go."""
         super().update_connector_output(connector_output)
         meta = connector_output.kv_connector_worker_meta
         if isinstance(meta, TierWorkerMetadata):
-            self.manager.lose(meta.bad_chunks, meta.unkept_chunks)
+            self.manager.lose(meta.bad_chunks, meta.unkept_chunks, meta.dropped_chunks)

@@ -1,6 +1,7 @@
 """The scheduler's side of the block tier: vLLM's manager, which can also lose chunks.
 
     bad at a load      a miss from now on; its place is used again
+    dropped by a store a miss, and its place is used again: nobody waited for the copy
     unkept by a store  a miss, and its place is not used again: the disk has no room for it
 
 Source: vLLM 0.32, v1/kv_offload/cpu/manager.py, which takes everything it stored for good.
@@ -41,16 +42,16 @@ class TierManager(CPUOffloadingManager):
         self._counted = dict.fromkeys(COUNTERS, 0)
         self.told = dict.fromkeys(COUNTERS, 0)
 
-    def lose(self, bad: Collection[int], unkept: Collection[int]) -> None:
-        """Chunks, by number, that a load found bad or that a store could not write."""
-        if not bad and not unkept:
+    def lose(self, bad: Collection[int], unkept: Collection[int], dropped: Collection[int] = ()) -> None:
+        """Chunks, by number, that a load found bad, that a store could not write, or did not get to."""
+        if not bad and not unkept and not dropped:
             return
         self._count(BAD_BLOCKS, len(bad))
-        self._count(UNKEPT_BLOCKS, len(unkept))
+        self._count(UNKEPT_BLOCKS, len(unkept) + len(dropped))
         for key, chunk in self.policy.chunks.items():
             if chunk.chunk_id in unkept:
                 self._lost[key] = False
-            elif chunk.chunk_id in bad:
+            elif chunk.chunk_id in bad or chunk.chunk_id in dropped:
                 self._lost.setdefault(key, True)
         self._sweep()
 

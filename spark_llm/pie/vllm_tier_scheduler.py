@@ -1,9 +1,10 @@
 """What the block tier needs of vLLM's scheduler: the rows that wait, whose prefixes are kept longest.
 
-    add_request     row waits ─► Uses.add
-    schedule        row starts ─► Uses.drop
-    _free_request   row ended or was taken back ─► Uses.drop
+    add_request     row waits ─► WaitingUses.add
+    schedule        row starts ─► WaitingUses.drop
+    _free_request   row ended or was taken back ─► WaitingUses.drop
 
+Where the scheduler has the planner's own counts, `uses`, those are taken instead.
 Inert unless `additional_config` has our part and the connector is `TierConnector`.
 """
 
@@ -14,6 +15,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spark_llm.pie.uses import WaitingUses
 from spark_llm.smartspec.vllm_plugin import settings_of
 
 if TYPE_CHECKING:
@@ -21,15 +23,14 @@ if TYPE_CHECKING:
     from vllm.v1.core.sched.scheduler import Scheduler
     from vllm.v1.request import Request
 
-    from spark_llm.pie.uses import Uses
 else:
     Scheduler = object
 
 
 class TierMixin(Scheduler):
-    """Goes before `vllm.v1.core.sched.scheduler.Scheduler`."""
+    """Goes before `vllm.v1.core.sched.scheduler.Scheduler`, and before a mixin that sets `uses`."""
 
-    _uses: Uses | None = None
+    _waiting: WaitingUses | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -40,32 +41,35 @@ class TierMixin(Scheduler):
             _tell(settings, 0)
             return
         from spark_llm.pie.vllm_tier import TierConnector
-        from spark_llm.pie.vllm_tier_uses import RemainingUses
+        from spark_llm.pie.vllm_tier_uses import RemainingUsesPolicy
 
         if not isinstance(self.connector, TierConnector):
             return
         manager = self.connector.manager
-        if isinstance(manager.policy, RemainingUses):
-            self._uses = manager.policy.uses
+        if isinstance(manager.policy, RemainingUsesPolicy):
+            if (planned := getattr(self, "uses", None)) is not None:
+                manager.policy.uses = planned
+            else:
+                manager.policy.uses = self._waiting = WaitingUses()
         _tell(settings, manager.policy.cache_capacity)
 
     def add_request(self, request: Request) -> None:
         """As vLLM's."""
         super().add_request(request)
-        if self._uses is not None:
-            self._uses.add(request.request_id, request.block_hashes)
+        if self._waiting is not None:
+            self._waiting.add(request.request_id, request.block_hashes)
 
     def schedule(self, throttle_prefills: bool = False) -> SchedulerOutput:
         """As vLLM's."""
         output = super().schedule(throttle_prefills)
-        if self._uses is not None:
+        if self._waiting is not None:
             for started in output.scheduled_new_reqs:
-                self._uses.drop(started.req_id)
+                self._waiting.drop(started.req_id)
         return output
 
     def _free_request(self, request: Request, delay_free_blocks: bool = False) -> Any:
-        if self._uses is not None:
-            self._uses.drop(request.request_id)
+        if self._waiting is not None:
+            self._waiting.drop(request.request_id)
         return super()._free_request(request, delay_free_blocks)
 
 

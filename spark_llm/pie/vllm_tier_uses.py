@@ -12,33 +12,44 @@ Source: vLLM 0.32, v1/kv_offload/cpu/policies/lru.py, loaded by `cache_policy_mo
 from __future__ import annotations
 
 import heapq
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from vllm.v1.kv_offload.base import get_offload_block_hash
 from vllm.v1.kv_offload.cpu.policies.lru import LRUCachePolicy
 
-from spark_llm.pie.uses import Uses
+from spark_llm.pie.uses import WaitingUses
 
 if TYPE_CHECKING:
     from vllm.v1.kv_offload.base import OffloadKey
     from vllm.v1.kv_offload.cpu.policies.base import ChunkStatus
 
+
+class Uses(Protocol):
+    """Who counts: `WaitingUses`, or the planner's own counts where rows bring them."""
+
+    def __len__(self) -> int:
+        """Blocks of which something is known."""
+
+    def of(self, block_hash: bytes) -> tuple[int, int]:
+        """Rows that will still read it, and when the next of them comes, in rows; 0 where there is none."""
+
+
 # Share of the idle chunks that are put in order at a time.
 AT_A_TIME: Final = 1 / 8
 
 
-class RemainingUses(LRUCachePolicy):
+class RemainingUsesPolicy(LRUCachePolicy):
     """LRU, but chunks that waiting rows will ask for are spared, the sooner the longer."""
 
     def __init__(self, cache_capacity: int) -> None:
         super().__init__(cache_capacity)
-        self.uses = Uses()
+        self.uses: Uses = WaitingUses()
         # Best last.
         self._order: list[tuple[tuple[int, int], OffloadKey]] = []
 
     def evict(self, n: int, protected: set[OffloadKey]) -> list[tuple[OffloadKey, ChunkStatus]] | None:
         """As `CachePolicy.evict`."""
-        if not self.uses or n == 0:
+        if not len(self.uses) or n == 0:
             self._order.clear()
             found: list[tuple[OffloadKey, ChunkStatus]] | None = super().evict(n, protected)
             return found
@@ -74,5 +85,5 @@ class RemainingUses(LRUCachePolicy):
 
     def _worth(self, key: OffloadKey) -> tuple[int, int]:
         """The larger, the less is lost with the chunk."""
-        next_use = self.uses.next_use(get_offload_block_hash(key))
-        return (1, -self._ranks[key]) if next_use is None else (0, next_use)
+        uses, next_use = self.uses.of(get_offload_block_hash(key))
+        return (0, next_use) if uses else (1, -self._ranks[key])

@@ -3,7 +3,9 @@
     store job   blocks ─► one page a block, all its layers ─► CheckedSlots.write
     load job    CheckedSlots.read ─► page ─► blocks             each direction has a thread of its own
 
-A block that is not what was stored ends its load as failed: vLLM computes the request's prompt again.
+A block that is not what was stored ends its load as failed: vLLM computes the request's prompt again. vLLM
+waits for stores whose blocks it needs for others; those that have not begun by then are dropped, so that a
+slow disk costs hits and not time.
 
 Source: vLLM 0.32, v1/kv_offload/base.py (`OffloadingWorker`), whose GPU worker copies on CUDA streams.
 Differs: it has no checksums, and takes a job that fails for a bug.
@@ -12,7 +14,7 @@ Differs: it has no checksums, and takes a job that fails for a bug.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from vllm.logger import init_logger
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from spark_llm.pie.chunks import Page, Store
 
 logger = init_logger("vllm.spark_llm.swap")
+# Much shorter than a step on a CPU.
+PATIENCE_S: Final = 0.01
 
 
 def page_bytes(kv_caches: CanonicalKVCaches) -> int:
@@ -91,13 +95,16 @@ class TierWorker(OffloadingWorker):
         self._loads = CopyThread("spark-llm-kv-load", lambda count: self._link_s(count, 0))
         self._stores = CopyThread("spark-llm-kv-store", lambda count: self._link_s(0, count))
         self._failed_loads: dict[int, set[int]] = {}
+        self._chunks_of: dict[int, set[int]] = {}
         self._unkept: set[int] = set()
+        self._dropped: set[int] = set()
 
     def _link_s(self, down_bytes: int, up_bytes: int) -> float:
         return self.link.seconds(down_bytes, up_bytes) if self.link is not None else 0.0
 
     def submit_store(self, job_id: int, src_spec: GPULoadStoreSpec, dst_spec: BlockIDsLoadStoreSpec) -> bool:
         """As `OffloadingWorker.submit_store`; a place that cannot be written is told by `take_unkept`."""
+        self._chunks_of[job_id] = {int(chunk) for chunk in dst_spec.block_ids}
         self._stores.submit(job_id, partial(self._copy, src_spec, dst_spec, self._store_block))
         return True
 
@@ -110,7 +117,11 @@ class TierWorker(OffloadingWorker):
         """As `OffloadingWorker.get_finished`; vLLM's connector takes successes only."""
         loads, stores = self._loads.finished(), self._stores.finished()
         self._failed_loads |= {done.job: done.outcome.bad for done in loads if done.outcome.bad}
-        self._unkept.update(*(done.outcome.bad for done in stores))
+        for done in stores:
+            chunks = self._chunks_of.pop(done.job)
+            self._unkept |= done.outcome.bad
+            if done.outcome.dropped:
+                self._drop(chunks)
         return [
             TransferResult(done.job, True, done.outcome.moved_bytes, done.seconds)
             for done in (*loads, *stores)
@@ -121,14 +132,17 @@ class TierWorker(OffloadingWorker):
         failed, self._failed_loads = self._failed_loads, {}
         return failed
 
-    def take_unkept(self) -> set[int]:
-        """Chunks of stores told as finished that could not be written."""
-        unkept, self._unkept = self._unkept, set()
-        return unkept
+    def take_unkept(self) -> tuple[set[int], set[int]]:
+        """Chunks of stores told as finished that could not be written, and of those that were dropped."""
+        unkept, dropped = self._unkept, self._dropped
+        self._unkept, self._dropped = set(), set()
+        return unkept, dropped
 
     def wait(self, job_ids: set[int]) -> None:
-        """As `OffloadingWorker.wait`."""
+        """As `OffloadingWorker.wait`; stores that do not begin soon are dropped, see the module."""
         self._loads.wait(job_ids)
+        self._stores.wait(job_ids, PATIENCE_S)
+        self._stores.drop(job_ids)
         self._stores.wait(job_ids)
 
     def shutdown(self) -> None:
@@ -136,6 +150,12 @@ class TierWorker(OffloadingWorker):
         self._loads.close()
         self._stores.close()
         self.slots.store.close()
+
+    def _drop(self, chunks: set[int]) -> None:
+        self._dropped |= chunks
+        for chunk in chunks:
+            for place in range(self._blocks_per_chunk):
+                self.slots.forget(chunk * self._blocks_per_chunk + place)
 
     def _copy(self, near: GPULoadStoreSpec, far: BlockIDsLoadStoreSpec, one: _CopyBlock) -> Outcome:
         outcome = Outcome()

@@ -34,6 +34,8 @@ def test_a_slot_gives_back_what_was_written_last(slots):
         assert slots.write(2, page(value))
         assert slots.read(2, found)
         assert set(found) == {value}
+    slots.forget(2)
+    assert not slots.read(2, found)
     short = page(0, 10)
     assert slots.write(0, page(3, 10))
     assert slots.read(0, short)

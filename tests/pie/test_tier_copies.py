@@ -32,6 +32,35 @@ def test_copies_end_in_the_order_they_came_and_each_once():
     thread.close()
 
 
+def test_what_has_not_begun_can_be_dropped_and_is_told_as_finished():
+    began, gate, running = [], threading.Event(), threading.Event()
+    thread = CopyThread("test", lambda _: 0.0)
+
+    def copy(job):
+        running.set()
+        gate.wait(10)
+        began.append(job)
+        return Outcome(5)
+
+    for job in (1, 2, 3):
+        thread.submit(job, lambda job=job: copy(job))
+    running.wait(10)
+    thread.wait({1, 2}, 0.0)
+    thread.drop({1, 2, 99})
+    # It does not wait for what is in front of it.
+    thread.wait({2})
+    assert began == []
+    gate.set()
+    thread.wait({1, 2, 3})
+    assert began == [1, 3]
+    assert [(each.job, each.outcome.dropped) for each in thread.finished()] == [
+        (2, True),
+        (1, False),
+        (3, False),
+    ]
+    thread.close()
+
+
 def test_a_link_holds_a_copy_back_and_may_change_while_it_works():
     slept, now = [], [0.0]
     link = [Link(0.5, down_bytes_per_s=100, up_bytes_per_s=50)]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spark_llm.pie.uses import Uses
+from spark_llm.pie.uses import NEVER, WaitingUses
 
 
 @settings(max_examples=60, deadline=None)
@@ -16,7 +16,7 @@ from spark_llm.pie.uses import Uses
     st.lists(st.tuples(st.integers(0, 4), st.lists(st.integers(0, 5), max_size=4) | st.none()), max_size=30)
 )
 def test_counts_are_those_of_the_rows_that_wait(steps):
-    uses, rows = Uses(), {}
+    uses, rows = WaitingUses(), {}
     for row, hashes in steps:
         if hashes is None:
             uses.drop(str(row))
@@ -25,20 +25,20 @@ def test_counts_are_those_of_the_rows_that_wait(steps):
             uses.add(str(row), (bytes([each]) for each in hashes))
             rows[row] = hashes
         expected = Counter(each for hashes in rows.values() for each in set(hashes))
-        assert bool(uses) == bool(rows)
-        assert all(uses.remaining(bytes([each])) == expected[each] for each in range(6))
+        assert len(uses) == len(expected)
+        assert all(uses.of(bytes([each]))[0] == expected[each] for each in range(6))
 
 
 def test_the_next_use_is_the_first_waiting_rows():
-    uses = Uses()
+    uses = WaitingUses()
     for row, hashes in ("a", [b"1", b"2"]), ("b", [b"1"]), ("c", [b"1", b"2", b"3"]):
         uses.add(row, hashes)
-    assert [uses.next_use(each) for each in (b"1", b"2", b"3", b"4")] == [0, 0, 2, None]
+    assert [uses.of(each) for each in (b"1", b"2", b"3", b"4")] == [(3, 0), (2, 0), (1, 2), (0, NEVER)]
     uses.drop("a")
-    assert [uses.next_use(each) for each in (b"1", b"2", b"3")] == [1, 2, 2]
+    assert [uses.of(each)[1] for each in (b"1", b"2", b"3")] == [1, 2, 2]
     uses.add("b", [b"1"])
     uses.drop("c")
-    assert [uses.next_use(each) for each in (b"1", b"2", b"3")] == [3, None, None]
+    assert [uses.of(each)[1] for each in (b"1", b"2", b"3")] == [3, NEVER, NEVER]
 
 
 pytest.importorskip("vllm")
@@ -48,9 +48,12 @@ def policy_of(count):
     from vllm.v1.kv_offload.base import make_offload_key
     from vllm.v1.kv_offload.cpu.policies.base import ChunkStatus
 
-    from spark_llm.pie.vllm_tier_uses import RemainingUses
+    from spark_llm.pie.vllm_tier_uses import RemainingUsesPolicy
 
-    policy, keys = RemainingUses(count), [make_offload_key(bytes([number]), 0) for number in range(count)]
+    policy, keys = (
+        RemainingUsesPolicy(count),
+        [make_offload_key(bytes([number]), 0) for number in range(count)],
+    )
     for number, key in enumerate(keys):
         policy.insert(key, ChunkStatus(number))
         policy.get(key).ref_cnt = 0
@@ -118,7 +121,6 @@ def test_an_eviction_takes_idle_unprotected_chunks_each_once_or_nothing(data):
         assert len(set(gone)) == count
         assert set(gone) <= free
         if policy.uses:
-            next_use = [policy.uses.next_use(key[:-4]) for key in gone]
-            if wanted := [use for use in next_use if use is not None]:
-                left = [policy.uses.next_use(key[:-4]) for key in free - set(gone)]
-                assert all(use is not None and use <= min(wanted) for use in left)
+            next_use = [policy.uses.of(key[:-4])[1] for key in gone]
+            left = [policy.uses.of(key[:-4])[1] for key in free - set(gone)]
+            assert not left or max(left) <= min(next_use)

@@ -14,6 +14,7 @@ pytest.importorskip("vllm")
 pytestmark = [pytest.mark.vllm, pytest.mark.slow]
 
 PASSES = (
+    "slow disk",
     "first", "again", "slow, then slower", "damaged", "cut", "full disk", "small, speculation",
 )  # fmt: skip
 # Whole blocks of the prefixes of 18 rows.
@@ -51,6 +52,11 @@ def test_returning_prefixes_come_from_the_tier_and_not_twice_to_it(engines):
     again = engines["again"]
     assert again["hit"] == PREFIX_TOKENS
     assert again["loaded"] > again["stored"] == 0
+
+
+def test_stores_that_fall_behind_are_dropped(engines):
+    assert engines["slow disk"]["unkept_blocks"] > 0
+    assert engines["first"]["stored"] > 0
 
 
 def test_a_slow_link_costs_steps_and_no_hit(engines):

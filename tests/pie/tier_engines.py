@@ -111,6 +111,10 @@ def main(folder, file):
         model, "stock", **common, **settings_of(folder, 64 << 20, path=str(folder))
     ) as one:
         tier = Tier(one)
+        # A block takes over 0.1 s: stores fall behind, and nobody waits for them.
+        tier.slow(500e3)
+        found["slow disk"] = tier.run()
+        tier.worker.link = None
         found["first"] = tier.run()
         found["again"] = tier.run()
         tier.slow(50e6)

@@ -25,7 +25,7 @@ from vllm.v1.kv_offload.factory import OffloadingSpecFactory  # noqa: E402
 
 from spark_llm.pie.vllm_tier import TierConnector, TierSpec, TierWorkerMetadata  # noqa: E402
 from spark_llm.pie.vllm_tier_manager import TierManager  # noqa: E402
-from spark_llm.pie.vllm_tier_uses import RemainingUses  # noqa: E402
+from spark_llm.pie.vllm_tier_uses import RemainingUsesPolicy  # noqa: E402
 from spark_llm.pie.vllm_tier_worker import TierWorker, places  # noqa: E402
 
 
@@ -36,7 +36,7 @@ from spark_llm.pie.vllm_tier_worker import TierWorker, places  # noqa: E402
         (TierManager, CPUOffloadingManager),
         (TierWorker, offload.OffloadingWorker),
         (TierConnector, OffloadingConnector),
-        (RemainingUses, LRUCachePolicy),
+        (RemainingUsesPolicy, LRUCachePolicy),
         (TierWorkerMetadata, common.OffloadingWorkerMetadata),
     ],
 )
@@ -75,7 +75,7 @@ def test_the_spec_is_loaded_by_its_names():
 
 
 def manager_of(chunks):
-    return TierManager(chunks, "RemainingUses", "spark_llm.pie.vllm_tier_uses")
+    return TierManager(chunks, "RemainingUsesPolicy", "spark_llm.pie.vllm_tier_uses")
 
 
 def test_lost_chunks_are_misses_at_once_and_go_when_no_copy_uses_them():
@@ -94,11 +94,15 @@ def test_lost_chunks_are_misses_at_once_and_go_when_no_copy_uses_them():
     assert list(manager.prepare_store([c], context).store_spec.block_ids) == [0]
     manager.complete_store([c], context)
     assert manager.lookup(c, context) is offload.LookupResult.HIT
+    manager.lose((), (), {0})
+    assert manager.lookup(c, context) is offload.LookupResult.MISS
+    assert list(manager.prepare_store([c], context).store_spec.block_ids) == [0]
+    manager.complete_store([c], context)
     found = manager.prepare_store([d], context)
     assert (list(found.store_spec.block_ids), found.evicted_keys) == ([1], [b])
     manager.complete_store([d], context)
     assert manager.told == {
-        "vllm:kv_offload_bad_blocks": 1, "vllm:kv_offload_unkept_blocks": 1, "vllm:kv_offload_evictions": 1,
+        "vllm:kv_offload_bad_blocks": 1, "vllm:kv_offload_unkept_blocks": 2, "vllm:kv_offload_evictions": 1,
     }  # fmt: skip
 
 
