@@ -140,6 +140,28 @@ ENTRIES: Final[tuple[Entry, ...]] = (
         scope="restart",
     ),
     _entry(
+        "swap.enabled", "boolean", "false",
+        "KV that does not fit the engine's memory is kept in the host's and copied back when its prefix "
+        "returns, instead of being computed again. Answers stay the same.",
+        scope="restart",
+    ),
+    _entry(
+        "swap.mode", "string", "auto",
+        "What is kept in host memory: blocks of rows that are not running, layers of rows that are; or auto, "
+        "which is what pays by the measured speeds.",
+        allowed=("auto", "blocks", "layers"), scope="restart",
+    ),
+    _entry(
+        "swap.hostMemory", "bytes", "4g",
+        "Host memory, or room in spark.llm.swap.path, that may hold KV, in bytes or with a unit.",
+        low=1, scope="restart",
+    ),
+    _entry(
+        "swap.path", "string", None,
+        "Folder on each executor, on a local NVMe disk, where KV is kept in a file; unset: in memory.",
+        scope="restart",
+    ),
+    _entry(
         "engine.args", "json", None,
         'JSON object of further vLLM arguments, such as {"enforce_eager": true}.',
         scope="restart",

@@ -188,6 +188,25 @@ def memory_text() -> str:
     )
 
 
+def swap_text() -> str:
+    """What EXPLAIN and the report say of host memory, engine by engine and job by job."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    from pie import ENGINES, JOBS
+
+    from spark_llm.pie.decide import Mode, decide
+
+    lines = []
+    for name, engine in ENGINES.items():
+        lines += ["", name, f"    {'job not known':<36}{decide(engine).words()}"]
+        lines += [f"    {job:<36}{decide(engine, facts).words()}" for job, facts in JOBS.items()]
+    lines += ["", "as the settings ask", f"    {decide(engine, mode=Mode.OFF).words()}"]
+    lines += [
+        f"    {decide(engine, facts, Mode.LAYERS).words()}"
+        for facts in (None, JOBS["documents, 4,000 → 400"])
+    ]
+    return "\n".join(lines[1:]) + "\n"
+
+
 def run_report() -> str:
     """The page about a query, from fixed data with everything in it."""
     from spark_llm.report.html import html_report
@@ -209,6 +228,7 @@ GOLDENS: dict[str, Callable[[], str]] = {
     "tests/golden/analyze.txt": analyze_text,
     "tests/golden/analyze.html": analyze_html,
     "tests/golden/memory.txt": memory_text,
+    "tests/golden/swap.txt": swap_text,
     "tests/golden/run-report.html": run_report,
     "spark_llm/conf-entries.json": conf_entries,
 }

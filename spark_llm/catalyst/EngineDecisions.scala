@@ -8,10 +8,23 @@ object EngineDecisions {
   private val Speculative = "Speculative"
   private val Key = "spark.llm.speculative.enabled"
   private val Allocator = "Allocator"
+  private val Swap = "Swap"
 
   /** @param ran the call has run: the engines have said what they decided */
   def apply(settings: Map[String, String], ran: Boolean): Seq[Decision] =
-    Seq(speculative(settings)) ++ allocator(settings, ran)
+    Seq(speculative(settings)) ++ allocator(settings, ran) :+ swap(settings)
+
+  /** Where KV goes that the engine has no room for; the engine decides a mode of auto, and tells in its log. */
+  private def swap(settings: Map[String, String]): Decision = {
+    def value(name: String): Option[String] = LLMConf.get(settings, s"spark.llm.swap.$name").map(_.trim)
+    if (!value("enabled").exists(_.equalsIgnoreCase("true"))) Decision.off(Swap, "spark.llm.swap.enabled")
+    else if (EngineKind.of(settings) != EngineKind.Vllm)
+      Decision.refused(Swap, "only engines that the plug-in starts can do it")
+    else {
+      val place = value("path").fold("host memory")(p => s"a file in $p")
+      Decision.applied(Swap, s"${value("mode").get}, at most ${value("hostMemory").get} in $place")
+    }
+  }
 
   /** Which allocator an engine of ours gets; the engine knows its layers and decides when it starts. */
   private def allocator(settings: Map[String, String], ran: Boolean): Seq[Decision] =

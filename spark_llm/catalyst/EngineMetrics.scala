@@ -14,13 +14,16 @@ import com.fasterxml.jackson.databind.JsonNode
 object EngineMetrics {
   /** Sums since the engine started. */
   val Counters: Seq[String] = Seq("prompt_tokens", "generation_tokens", "prefix_cache_queries", "prefix_cache_hits",
-    "num_preemptions", "spec_decode_num_drafts", "spec_decode_num_draft_tokens", "spec_decode_num_accepted_tokens")
+    "num_preemptions", "spec_decode_num_drafts", "spec_decode_num_draft_tokens", "spec_decode_num_accepted_tokens",
+    "external_prefix_cache_hits", "kv_offload_load_bytes", "kv_offload_store_bytes", "kv_offload_bad_blocks",
+    "kv_offload_unkept_blocks", "kv_offload_evictions")
   /** As it is now. */
   val Gauges: Seq[String] = Seq("num_requests_running", "num_requests_waiting", "kv_cache_usage_perc",
-    "speculation_draft_length", "speculation_acceptance_rate", "speculation_goodput", "speculation_decision_seconds")
+    "speculation_draft_length", "speculation_acceptance_rate", "speculation_goodput", "speculation_decision_seconds",
+    "swap_blocks", "swap_cap_blocks", "swap_stall_share", "swap_loaded_bytes", "swap_stored_bytes")
   /** Those of which several engines have a mean; the others have a sum. */
   val Means: Set[String] = Set("kv_cache_usage_perc", "speculation_draft_length", "speculation_acceptance_rate",
-    "speculation_decision_seconds")
+    "speculation_decision_seconds", "swap_stall_share")
   /** Of each call. */
   val OfCalls: Seq[String] = Seq("requests", "prompt_tokens", "generation_tokens", "prefix_cache_queries",
     "prefix_cache_hits", "cached_rows", "failed_rows", "retries", "over_budget_rows", "engine_wait_ms")

@@ -58,5 +58,7 @@ PCIE5_X16 = Link(_LATENCY_S, 50e9, 50e9, duplex_share=0.834)
 PCIE4_X16 = Link(_LATENCY_S, 25e9, 25e9, duplex_share=0.834)
 # Measured on a GH200: 85 % of 450 GB/s to the GPU, 35 % of it from there, a tenth less both ways at once.
 NVLINK_C2C = Link(_LATENCY_S, 382.5e9, 157.5e9, duplex_share=0.9)
+# The effective speed that goes with the Pie paper (arXiv 2411.09317), by third parties; both ways at once.
+GH200 = Link(_LATENCY_S, 419e9, 419e9)
 
-LINKS = {"pcie4-x16": PCIE4_X16, "pcie5-x16": PCIE5_X16, "nvlink-c2c": NVLINK_C2C}
+LINKS = {"pcie4-x16": PCIE4_X16, "pcie5-x16": PCIE5_X16, "nvlink-c2c": NVLINK_C2C, "gh200": GH200}

@@ -35,6 +35,12 @@ COUNTERS: Final = (
     "spec_decode_num_drafts",
     "spec_decode_num_draft_tokens",
     "spec_decode_num_accepted_tokens",
+    "external_prefix_cache_hits",
+    "kv_offload_load_bytes",
+    "kv_offload_store_bytes",
+    "kv_offload_bad_blocks",
+    "kv_offload_unkept_blocks",
+    "kv_offload_evictions",
 )
 _WANTED: Final = (
     {f"vllm:{name}": name for name in GAUGES}

@@ -24,7 +24,14 @@ GAUGES: Final = {
     "speculation_acceptance_rate": "Share of verified draft tokens that were right, last second.",
     "speculation_goodput": "Tokens that decoding rows gained a second of engine time.",
     "speculation_decision_seconds": "Seconds a step that choosing draft lengths took, last second.",
+    "swap_blocks": "Blocks of keys and values that near memory and the host hold together.",
+    "swap_cap_blocks": "Blocks that rows may have now; below swap_blocks where copies are waited for.",
+    "swap_stall_share": "Share of the last steps' time that layers waited for copies.",
+    "swap_loaded_bytes": "Bytes copied from host to near memory since the start.",
+    "swap_stored_bytes": "Bytes copied from near to host memory since the start.",
 }
+
+_LATEST: dict[Path, dict[str, float]] = {}
 
 
 class VitalsWriter:
@@ -48,11 +55,16 @@ class VitalsWriter:
         return self._now_s() >= self._next_s
 
     def write(self, figures: Mapping[str, float]) -> None:
-        """Replaces the file, so that a reader sees all of it or the one before."""
+        """Replaces the file, so that a reader sees all of it or the one before.
+
+        Figures that another writer of this process has put there stay.
+        """
         self._next_s = self._now_s() + self._every_s
+        figures = _LATEST.setdefault(self._path, {}) | dict(figures)
+        _LATEST[self._path] = figures
         part = self._path.with_suffix(".part")
         try:
-            part.write_text(json.dumps(dict(figures)))
+            part.write_text(json.dumps(figures))
             part.replace(self._path)
         except OSError:
             pass

@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from spark_llm.costmodel.store import KEY as STEP_TIME_KEY
 from spark_llm.costmodel.store import read_step_time
 from spark_llm.engine.memory_args import ALLOCATOR, memory_of
+from spark_llm.engine.swap_args import ENABLED as SWAP
+from spark_llm.engine.swap_args import TAKEN as TAKEN_BY_SWAP
+from spark_llm.engine.swap_args import swap_of
+from spark_llm.engine.swap_layers_args import VITALS_FILE
 from spark_llm.errors import invalid_conf
 
 if TYPE_CHECKING:
@@ -23,7 +27,6 @@ MEMORY_PLUGIN_NAME = "spark_llm_memory"
 SCHEDULER = "spark_llm.engine.vllm_scheduler.SparkScheduler"
 ASYNC_SCHEDULER = "spark_llm.engine.vllm_scheduler.SparkAsyncScheduler"
 LOOK_UP_PROPOSER = "spark_llm.smartspec.vllm_plugin.LookUpProposer"
-VITALS_FILE = "vitals.json"
 CPU_BLOCK_TOKENS = 32
 CPU_KV_CACHE_BYTES = 1 << 30
 CPU_MAX_NUM_SEQS = 256
@@ -157,6 +160,14 @@ def _techniques(conf: Conf, model: str, socket: str, machine: Machine) -> dict[s
         options.setdefault("scheduler-cls", SCHEDULER)
         ours = options.setdefault("additional-config", {"spark_llm": {}})["spark_llm"]
         ours["memory"] = memory
+    swap = swap_of(conf, model, socket, machine.device)
+    for key, value in swap.items():
+        if key == "additional-config":
+            options.setdefault(key, {"spark_llm": {}})["spark_llm"] |= value["spark_llm"]
+        else:
+            options[key] = value
+    if swap:
+        options.setdefault("scheduler-cls", SCHEDULER)
     return options
 
 
@@ -191,6 +202,8 @@ def _extra(conf: Conf) -> dict[str, Any]:
     taken = _TAKEN | (_TAKEN_BY_SPECULATION if conf.flag(_SPECULATIVE) else {})
     if conf.text(ALLOCATOR) == "jenga":
         taken = _TAKEN_BY_JENGA | taken
+    if conf.flag(SWAP):
+        taken = TAKEN_BY_SWAP | taken
     for key in extra:
         if key in taken:
             raise invalid_conf(_KEY, key, f"other arguments than this one, for {taken[key]}")

@@ -94,8 +94,8 @@ def _settings_of(engine_client: Any, part: str) -> dict[str, Any]:
 
 def _vitals_of(engine_client: Any) -> Path | None:
     """Where the engine's core process leaves its figures; see `vitals`."""
-    path = _settings_of(engine_client, "speculative").get("vitals")
-    return Path(path) if path else None
+    paths = (_settings_of(engine_client, technique).get("vitals") for technique in ("speculative", "swap"))
+    return next((Path(path) for path in paths if path), None)
 
 
 async def read_clock(raw_request: Request) -> Response:

@@ -42,6 +42,19 @@ class Speculation:
 
 
 @dataclass(frozen=True, slots=True)
+class Swap:
+    """KV that goes to the host tier and comes back, over the same grid; see docs/swap.md.
+
+    Attributes:
+        loaded_per_s: bytes that came back, all engines together.
+        stored_per_s: bytes that went there.
+    """
+
+    loaded_per_s: Sequence[float]
+    stored_per_s: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
 class Series:
     """The engines over the time of a query.
 
@@ -52,9 +65,10 @@ class Series:
         waiting: requests that wait there.
         tokens_per_s: of prompts and answers.
         generated_per_s: of answers alone.
-        hit_share: of prompt tokens found in the prefix cache; None where nothing was asked.
+        hit_share: of prompt tokens found in the prefix cache or the host tier; None where nothing was asked.
         kv_share: of the KV cache in use.
         speculation: None where no engine speculates.
+        swap: None where no engine swaps.
     """
 
     seconds: Sequence[float]
@@ -66,6 +80,7 @@ class Series:
     hit_share: Sequence[float | None]
     kv_share: Sequence[float | None]
     speculation: Speculation | None = None
+    swap: Swap | None = None
 
 
 def series_of(run: Run) -> Series | None:
@@ -101,7 +116,10 @@ def _series(run: Run, lines: list[list[Reading]], of_engines: bool) -> Series:
             found.append(join(values) if values else None)
         return found
 
-    queries, hits = rate("prefix_cache_queries"), rate("prefix_cache_hits")
+    queries, local, external = map(
+        rate, ("prefix_cache_queries", "prefix_cache_hits", "external_prefix_cache_hits")
+    )
+    hits = [a + b for a, b in zip(local, external, strict=True)]
     prompt, generated = rate("prompt_tokens"), rate("generation_tokens")
     return Series(
         grid,
@@ -113,7 +131,12 @@ def _series(run: Run, lines: list[list[Reading]], of_engines: bool) -> Series:
         [min(1.0, hit / asked) if asked > 0 else None for asked, hit in zip(queries, hits, strict=True)],
         gauge("kv_cache_usage_perc", _mean),
         _speculation(gauge) if any("speculation_goodput" in each.values for each in run.engines) else None,
+        _swap(rate) if any(each.values.get("kv_offload_store_bytes") for each in run.engines) else None,
     )
+
+
+def _swap(rate: Callable[[str], list[float]]) -> Swap:
+    return Swap(rate("kv_offload_load_bytes"), rate("kv_offload_store_bytes"))
 
 
 def _mean(values: list[float]) -> float:

@@ -5,7 +5,8 @@ tokens per s    ▁▃▅▇▇▆▅▃▁     prompts and answers; answers alo
 prefix hits     ▇▇███████     share of the prompt tokens
 KV cache        ▁▁▂▃▄▄▅▅▂     share in use
 
-and where engines speculate: draft length, share of drafts accepted, goodput, time of a decision.
+and where engines speculate: draft length, share of drafts accepted, goodput, time of a decision; where they
+swap: KV that comes from the host, and goes there.
 """
 
 from __future__ import annotations
@@ -72,6 +73,11 @@ def strips_table(series: Series) -> Element:
             _share(series.hit_share[at]),
             _share(series.kv_share[at]),
             *_speculation_cells(series.speculation, at),
+            *(
+                [short(series.swap.loaded_per_s[at]), short(series.swap.stored_per_s[at])]
+                if series.swap
+                else []
+            ),
         ]
         for at in range(step // 2, len(series.seconds), step)
     ]
@@ -81,6 +87,8 @@ def strips_table(series: Series) -> Element:
     ]  # fmt: skip
     if series.speculation is not None:
         head += ["draft length", "drafts accepted", "goodput", "decision in ms"]
+    if series.swap is not None:
+        head += ["KV bytes per s from host", "to host"]
     return data_table("Engines over time", head, rows)
 
 
@@ -107,6 +115,9 @@ def _strips(series: Series) -> list[_Strip]:
             _Strip("goodput", "", "computed", s.goodput, None, "", most(s.goodput)),
             _Strip("decision, ms", ".", "computed", s.decision_ms, None, "", most(s.decision_ms)),
         ]
+    if (swap := series.swap) is not None:
+        both = swap.loaded_per_s, swap.stored_per_s
+        found.append(_Strip("KV from host, bytes/s", "", "reused", *both, "to host", most(*both)))
     return found
 
 

@@ -35,7 +35,10 @@ def test_figures_of_a_second_reach_the_poll(tmp_path):
     registry = CollectorRegistry()
     registry.register(VitalsCollector(file))
     assert parse(generate_latest(registry).decode()) == read_vitals(file)
+    VitalsWriter(file).write({name: 1.0 for name in GAUGES if name.startswith("swap_")})
+    # Another writer's figures stay.
     assert set(read_vitals(file)) == set(GAUGES)
+    assert read_vitals(file)["speculation_draft_length"] == 3.0
 
 
 def test_a_second_later_it_starts_anew(tmp_path):

@@ -292,3 +292,87 @@ def test_junctions_are_planned_by_our_scheduler_with_either_allocator():
         assert '"junctions": true, "uses": true' in words
     assert "junctions" not in allocator("auto", **NO_HINTS)
     assert "uses" not in allocator("auto", **NO_HINTS)
+
+
+def swap(machine=CPU, **more):
+    settings = {"spark.llm.swap.enabled": "true"} | {f"spark.llm.swap.{k}": v for k, v in more.items()}
+    words = launch_of(parse_conf(settings), "/models/m", "m", "/run/e/s", machine, {}).arguments
+    return words, json.loads(words[words.index("--kv-transfer-config") + 1])
+
+
+def test_swap_gives_vllms_offloading_our_tier(tmp_path):
+    words, transfer = swap(hostMemory="2g", path=str(tmp_path))
+    assert transfer["kv_load_failure_policy"] == "recompute"
+    extra = transfer["kv_connector_extra_config"]
+    assert (extra["cpu_bytes_to_use"], extra["path"]) == (2 << 30, str(tmp_path))
+    ours = json.loads(words[words.index("--additional-config") + 1])["spark_llm"]
+    assert ours["swap"].pop("reason").endswith("no step time was measured (spark.llm.costmodel.path)")
+    assert ours["swap"] == {"mode": "blocks", "host_bytes": 2 << 30, "file": "/run/e/swap.json"}
+    assert words[words.index("--scheduler-cls") + 1].endswith("SparkScheduler")
+    assert "kv-transfer-config" not in allocator("auto")
+
+
+def test_swap_of_layers_gives_vllm_our_worker_and_connector():
+    words, transfer = swap(mode="layers", hostMemory="2g")
+    assert transfer["kv_connector"] == "LayerSwapConnector"
+    assert words[words.index("--worker-cls") + 1] == "spark_llm.pie.vllm_layers_cpu.LayerSwapWorker"
+    ours = json.loads(words[words.index("--additional-config") + 1])["spark_llm"]["swap"]
+    assert ours == {
+        "mode": "layers", "expansion": 2.0, "host_bytes": 2 << 30, "reason": "as the settings ask",
+        "file": "/run/e/swap.json", "vitals": "/run/e/vitals.json",
+    }  # fmt: skip
+    words, _ = swap(GPU, mode="layers")
+    assert words[words.index("--worker-cls") + 1] == "spark_llm.pie.vllm_layers_gpu.LayerSwapWorker"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("swap.path", "/tmp"),
+        ("memory.allocator", "jenga"),
+        ("speculative.model", "/models/draft"),
+    ],
+)
+def test_swap_of_layers_is_refused_beside_what_it_does_not_go_with(key, value):
+    settings = {"spark.llm.swap.enabled": "true", "spark.llm.swap.mode": "layers"}
+    settings |= {"spark.llm.speculative.enabled": "true", f"spark.llm.{key}": value}
+    with pytest.raises(SparkLLMError, match=rf"spark\.llm\.{key}") as refused:
+        launch_of(parse_conf(settings), "/models/m", "m", "/run/e/s", CPU, {})
+    assert "swap.mode=layers" in str(refused.value)
+
+
+def test_swap_goes_with_speculation_and_the_allocator():
+    settings = {"spark.llm.swap.enabled": "true", "spark.llm.speculative.enabled": "true"}
+    words = launch_of(parse_conf(settings), "/models/m", "m", "/run/e/s", CPU, {}).arguments
+    ours = json.loads(words[words.index("--additional-config") + 1])["spark_llm"]
+    assert set(ours) == {"speculative", "memory", "swap"}
+
+
+def test_swap_is_refused_where_it_cannot_be(tmp_path):
+    with pytest.raises(SparkLLMError, match=r"spark\.llm\.swap\.path"):
+        swap(GPU, path=str(tmp_path))
+    taken = {"spark.llm.swap.enabled": "true", "spark.llm.engine.args": '{"kv_offloading_size": 2}'}
+    with pytest.raises(SparkLLMError, match="spark.llm.swap.enabled=true decides it"):
+        allocator("auto", **taken)
+
+
+def test_auto_swaps_where_bringing_a_prompt_back_is_cheaper_than_computing_it(tmp_path):
+    model = {"model_type": "qwen3", "num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 64}
+    (tmp_path / "config.json").write_text(json.dumps(model | {"torch_dtype": "float32"}))
+    profile = tmp_path / "step-time.json"
+
+    def started(prefill_token_s, **more):
+        time = {"kv_s": 1e-8, "token_s": 1e-5, "sequence_s": 0.0, "base_s": 1e-3}
+        profile.write_text(json.dumps({"step_time": time | {"prefill_token_s": prefill_token_s}}))
+        settings = {"spark.llm.swap.enabled": "true", "spark.llm.costmodel.path": str(profile)} | more
+        words = launch_of(parse_conf(settings), str(tmp_path), "m", "/run/e/s", CPU, {}).arguments
+        swap = json.loads(words[words.index("--additional-config") + 1])["spark_llm"]["swap"]
+        return swap["mode"], swap["reason"], "--kv-transfer-config" in words
+
+    # 2 layers x 2 x 2 heads x 32 x 4 bytes = 1,024 bytes a token, at 1 GB/s.
+    brought = "prefixes that return are brought back (1.0 µs a token to bring, 2.0 to compute)"
+    assert started(2e-6) == ("blocks", brought, True)
+    mode, reason, connector = started(5e-7)
+    assert (mode, connector) == ("off", False)
+    assert "computed again (1.0 µs a token to bring, 0.5 to compute)" in reason
+    assert started(5e-7, **{"spark.llm.swap.mode": "blocks"})[::2] == ("blocks", True)

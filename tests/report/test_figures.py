@@ -81,6 +81,24 @@ def test_speculation_is_shown_where_an_engine_speculates():
     assert "mean 1.50, most 1.50" in page
 
 
+def test_kv_from_the_host_is_shown_where_an_engine_swaps():
+    readings = [engine(name, at, 100 * at, 10 * at, 50 * at) for name in "12" for at in range(21)]
+    before = series_of(parse_run(run(seconds=20, engines=readings)))
+    assert before.swap is None
+    for at, reading in zip([*range(21)] * 2, readings, strict=True):
+        reading["metrics"] |= {
+            "kv_offload_load_bytes": 2048.0 * at,
+            "kv_offload_store_bytes": 1024.0 * at,
+            "external_prefix_cache_hits": 10.0 * at,
+        }
+    series = series_of(parse_run(run(seconds=20, engines=readings)))
+    assert (set(series.swap.loaded_per_s), set(series.swap.stored_per_s)) == ({4096}, {2048})
+    assert all(now > then for now, then in zip(series.hit_share, before.hit_share, strict=True))
+    page = tostring(strips(series), "unicode") + tostring(strips_table(series), "unicode")
+    assert "KV from host" in page
+    assert "KV bytes per s from host" in page
+
+
 def test_an_engine_that_began_anew_does_not_count_backwards():
     readings = [engine("1", at, count, 0, 0) for at, count in ((0, 500), (5, 1000), (10, 200), (20, 400))]
     series = series_of(parse_run(run(seconds=20, engines=readings)))

@@ -236,3 +236,18 @@ def test_page_shows_real_output(spark):
     assert len(shown) == 2
     for part in shown:
         assert re.sub(r"-> \d+ % found", "-> N % found", part) in file.read_text()
+
+
+def test_swap_says_what_it_will_do_or_why_not(spark, conf):
+    def line():
+        found = spark.sql("EXPLAIN SELECT llm('p', id) FROM range(3)").head()[0]
+        return re.search(r"Swap: (.*)", found)[1]
+
+    conf("spark.llm.swap.enabled", "true")
+    assert line() == "only engines that the plug-in starts can do it"
+    conf("spark.llm.engine.kind", "vllm")
+    assert line() == "auto, at most 4g in host memory"
+    conf("spark.llm.swap.mode", "blocks")
+    conf("spark.llm.swap.hostMemory", "2g")
+    conf("spark.llm.swap.path", "/mnt/nvme")
+    assert line() == "blocks, at most 2g in a file in /mnt/nvme"
