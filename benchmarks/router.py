@@ -4,7 +4,7 @@ Both arms of a pair have answered every question, so that a policy's gain is kno
 sees 200 labelled questions at most and ranks all others. Questions are in two halves by the parity of the
 MD5 of their id: signals and strengths were chosen on the even half, and what is reported is the odd one
 (`--half all` takes every question, for tables that nothing was chosen on). The published policy's category
-classifier is trained on the other half, with as many labels as that has. `words` of the stored answers stand
+classifier is trained on the other half, with all its labels. `words` of the stored answers stand
 for tokens.
 
 APGR is the area under the share of the accuracy gap that is recovered, over the share of rows that get the
@@ -15,7 +15,6 @@ Rows with equal scores are taken in random order, in expectation.
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,13 +22,10 @@ from hashlib import md5
 from pathlib import Path
 from typing import Any
 
-# A few thousand short rows: threads that wait for each other cost more than they bring.
-for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_variable, "1")
-
 import harness
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from spark_llm.router.budget import Budget
 from spark_llm.router.calibration import auc, ece
@@ -97,8 +93,10 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, help="folder of the answers' Parquet (default: real, else made
-    up)") parser.add_argument("--json", type=Path, help="where to write the results")
+    parser.add_argument(
+        "--data", type=Path, help="folder of the answers' Parquet (default: real, else made up)"
+    )
+    parser.add_argument("--json", type=Path, help="where to write the results")
     parser.add_argument("--labels", type=int, default=200, help="labelled questions a policy may see")
     parser.add_argument("--seeds", type=int, default=20, help="draws of the labelled questions")
     parser.add_argument("--seed", type=int, default=0)
@@ -108,8 +106,8 @@ def _options() -> argparse.Namespace:
 
 
 def read(folder: Path | None, seed: int) -> pd.DataFrame:
-    """The first Parquet of the folder that has the columns; without a folder the real one, else a made-up
-    one.""" wanted = {"question_id", "question", "options", "category"}
+    """The first Parquet of the folder with the columns; without a folder the real one, else one made up."""
+    wanted = {"question_id", "question", "options", "category"}
     wanted |= {f"{m}_{column}" for m in MODELS for column in ("pred", "correct", "output_words")}
     real = harness.ROOT.parent / "shared" / "data_router"
     if folder is None and not real.is_dir():
@@ -143,9 +141,10 @@ def made_up(rows: int, seed: int) -> pd.DataFrame:
 
 
 def split(table: pd.DataFrame, half: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The questions to report, and those of the other half; `all` reports all and has the odd half as
-    other.""" digest = [md5(str(q).encode(), usedforsecurity=False).digest()[-1] for q in
-    table["question_id"]] odd = np.array(digest) % 2 == 1
+    """The questions to report, and those of the other half; `all` has the odd half as other."""
+    ids = table["question_id"]
+    digest = [md5(str(q).encode(), usedforsecurity=False).digest()[-1] for q in ids]
+    odd = np.array(digest) % 2 == 1
     if half == "all":
         return table, table[odd].reset_index(drop=True)
     reported = odd if half == "odd" else ~odd
@@ -190,7 +189,8 @@ class Replay:
         self.words = table[f"{pair.costly}_output_words"].to_numpy(float)
         answer = table[f"{pair.cheap}_pred"]
         self.agrees = [(table[f"{m}_pred"] == answer).to_numpy(float) for m in (pair.second, pair.third)]
-        self.pass_words = [table[f"{m}_output_words"].sum() / self.words.sum() for m in (pair.second, pair.third)]
+        all_words = [table[f"{m}_output_words"].sum() for m in (pair.second, pair.third)]
+        self.pass_words = [float(words / self.words.sum()) for words in all_words]
         self.length = table[f"{pair.cheap}_output_words"].to_numpy(float)
         order = [np.random.default_rng(seed + at).permutation(len(table)) for at in range(seeds)]
         self.draws = [(part[:labels], np.sort(part[labels:]), seed + at) for at, part in enumerate(order)]
@@ -229,13 +229,15 @@ class Replay:
             if scored.chance is not None and scored.raw is not None and scored.target is not None:
                 target = scored.target[rest]
                 values["auc"] = auc(scored.chance[rest], target)
-                values["ece_before"], values["ece_after"] = (ece(p[rest], target) for p in (scored.raw,
-                scored.chance))
+                values["ece_before"], values["ece_after"] = (
+                    ece(p[rest], target) for p in (scored.raw, scored.chance)
+                )
             if scored.gain is not None:
                 values["ece_of_gain"] = ece(scored.gain[rest], self.gain[rest])
             for name, value in values.items():
                 found.setdefault(name, []).append(value)
-        spread = {f"{name}_sd": float(np.std(found[name])) for name in ("apgr", "cpt80", "ece_after") if name in found}
+        spreads = [name for name in ("apgr", "cpt80", "ece_after") if name in found]
+        spread = {f"{name}_sd": float(np.std(found[name])) for name in spreads}
         return {**{name: float(np.mean(v)) for name, v in found.items()}, **spread}
 
     def at_equal_tokens(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -251,11 +253,13 @@ class Replay:
                 expected = router.expected(self.gated.take(rest))
                 # By the words they took: as many as the other policy had, in the cascade's own order.
                 order = np.argsort(-expected.gain / np.maximum(expected.extra_tokens, 1.0), kind="stable")
-                fits = np.cumsum(self.words[rest][order]) <= row["chosen_words_share"] * self.words[rest].sum()
+                spent = np.cumsum(self.words[rest][order]) / self.words[rest].sum()
+                fits = spent <= row["chosen_words_share"]
                 accuracy.append(self.cheap[rest].mean() + self.gain[rest][order][fits].sum() / len(rest))
             points = 100 * (float(np.mean(accuracy)) - row["chosen_accuracy"])
-            found.append({"policy": row["policy"],  "cascade_accuracy": float(np.mean(accuracy)), "points":
-            points})
+            found.append(
+                {"policy": row["policy"], "cascade_accuracy": float(np.mean(accuracy)), "points": points}
+            )
         return found
 
     def agreement_words(self, policy: str) -> float:
@@ -268,8 +272,8 @@ class Replay:
         return self.signals(("answer_tokens", "second_agrees"))
 
     def budget(self) -> dict[str, Any]:
-        """How far what was spent is from the budget: in words window by window, and in rows of a known
-        table.""" words, rows = [], []
+        """How far what was spent is from the budget: in words window by window, and in rows of a table."""
+        words, rows = [], []
         for drawn, rest, seed in self.draws:
             router = Router.fit(self.gated.take(drawn), self.outcome(drawn), seed=seed)
             for share in BUDGET_SHARES:
@@ -281,8 +285,10 @@ class Replay:
                     signals = self.gated.take(window)
                     taken = stream.choose(signals)
                     took = float(self.words[window][taken].sum())
-                    stream.measured(router.expected(signals).extra_tokens[taken].sum(), took,
-                    int(taken.sum())) spent += took
+                    stream.measured(
+                        router.expected(signals).extra_tokens[taken].sum(), took, int(taken.sum())
+                    )
+                    spent += took
                 words.append(abs(spent / total - 1))
                 mask = router.choose(self.gated.take(rest), Budget(share=share))
                 rows.append(abs(mask.mean() / share - 1))
@@ -293,8 +299,8 @@ class Replay:
 
 
 def curve(scores: np.ndarray, gain: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Share of rows escalated, best scores first, and share of the accuracy gap recovered; both from 0 to
-    1.""" _, group = np.unique(-scores, return_inverse=True)
+    """Share of rows escalated, best scores first, and share of the accuracy gap recovered; from 0 to 1."""
+    _, group = np.unique(-scores, return_inverse=True)
     counts, sums = np.bincount(group), np.bincount(group, gain)
     share = np.concatenate([[0.0], np.cumsum(counts) / len(gain)])
     return share, np.concatenate([[0.0], np.cumsum(sums) / gain.sum()])
@@ -310,8 +316,8 @@ def reaches(share: np.ndarray, recovered: np.ndarray, level: float) -> float:
 def category_chances(
     table: pd.DataFrame, others: pd.DataFrame, encoders: dict[str, str], encoded: dict[str, Any]
 ) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
-    """Categories and the chance of each for the reported questions, from a classifier trained on the
-    others.""" found = {}
+    """Categories and the chance of each for the reported questions, by a classifier of the others."""
+    found = {}
     for name, encoder in encoders.items():
         here, there = encoded[name]
         model = TextClassifier.fit(texts(others), others["category"].tolist(), encoder=encoder, encoded=there)
@@ -376,8 +382,10 @@ def policies(
     found["cascade: second model agrees"] = cascade("second_agrees")
     found[ONE] = cascade("answer_tokens", "second_agrees")
     found[TWO] = cascade("answer_tokens", "second_agrees", "third_agrees")
-    found["cascade: length, second model agrees, text"] = cascade("answer_tokens", "second_agrees",
-    prompts=prompts) found["oracle"] = fixed(replay.gain)
+    found["cascade: length, second model agrees, text"] = cascade(
+        "answer_tokens", "second_agrees", prompts=prompts
+    )
+    found["oracle"] = fixed(replay.gain)
     return found
 
 
@@ -428,4 +436,6 @@ def gates(rows: list[dict[str, Any]], labels: int) -> dict[str, dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    main()
+    # A few thousand short rows: threads that wait for each other cost more than they bring.
+    with threadpool_limits(1):
+        main()
