@@ -116,6 +116,25 @@ ENTRIES: Final[tuple[Entry, ...]] = (
         scope="restart",
     ),
     _entry(
+        "reasoning.mode", "string", "off",
+        "Whether the model thinks before it answers, for calls without reasoning =>: off, on, or auto, which "
+        "does it on the rows where a pilot says that it pays.",
+        allowed=("off", "on", "auto"),
+    ),
+    _entry(
+        "reasoning.maxThinkingLen", "int", "512",
+        "Longest thinking before an answer, for calls without reasoning_budget =>, in tokens. It comes on "
+        "top of the answer's length.",
+        low=1,
+    ),
+    _entry(
+        "reasoning.modes", "json", None,
+        "Model families beside those that are known, and how a request switches their thinking: "
+        '{"NAME": {"models": REGEX, "off": FIELDS, "on": FIELDS, "parser": NAME}}. FIELDS go into the chat '
+        "completion.",
+        scope="restart",
+    ),
+    _entry(
         "memory.allocator", "string", "auto",
         "Who lays out the KV cache: vllm; jenga, which gives layers that keep different things pages of "
         "different sizes; or auto, which is jenga where over 5 % more rows are predicted to fit.",

@@ -47,6 +47,10 @@ case class LLMEvalExec(
     LLMMetrics.PromptTokens -> SQLMetrics.createMetric(sparkContext, "prompt tokens"),
     LLMMetrics.CachedPromptTokens -> SQLMetrics.createMetric(sparkContext, "cached prompt tokens"),
     LLMMetrics.GeneratedTokens -> SQLMetrics.createMetric(sparkContext, "generated tokens"),
+    LLMMetrics.ThinkingTokens -> SQLMetrics.createMetric(sparkContext, "thinking tokens"),
+    LLMMetrics.ReasonedRows -> SQLMetrics.createMetric(sparkContext, "rows answered with reasoning"),
+    LLMMetrics.CutRows -> SQLMetrics.createMetric(sparkContext, "rows with thinking cut off"),
+    LLMMetrics.UnaskedRows -> SQLMetrics.createMetric(sparkContext, "rows that thought unasked"),
     LLMMetrics.Retries -> SQLMetrics.createMetric(sparkContext, "retries"),
     LLMMetrics.FailedRows -> SQLMetrics.createMetric(sparkContext, "failed rows"),
     LLMMetrics.CachedRows -> SQLMetrics.createMetric(sparkContext, "rows from cache"),
@@ -93,7 +97,8 @@ case class LLMEvalExec(
     val zone = DateTimeUtils.getZoneId(conf.sessionLocalTimeZone).getId
     val python = PythonCommand.executable(conf)
     val asked = call.fields.indices.map(i => s"f$i" -> FieldJson.encode(call.fields(i), zone)) ++
-      Option.when(instruction.isEmpty)("instruction" -> call.instruction)
+      Option.when(instruction.isEmpty)("instruction" -> call.instruction) ++
+      call.labels.map(e => "label" -> FieldJson.encode(e, zone))
     // an Arrow batch without columns loses its row count
     val columns = if (asked.isEmpty) Seq("row" -> Literal(0)) else asked
     val reported = RunReport.folder(values).map { _ =>
@@ -156,7 +161,7 @@ case class LLMEvalExec(
   /** What the Python worker is told; the format is read in spark_llm/worker. */
   private def spec(instruction: Option[String], values: Map[String, String], zone: String): String =
     Resources.write(Map[String, Any](
-      "version" -> 4,
+      "version" -> 5,
       "call" -> (layoutSpec ++ Map[String, Any](
         "instruction" -> instruction,
         "field_names" -> call.fieldNames,
@@ -167,7 +172,10 @@ case class LLMEvalExec(
         "kept" -> cache.isDefined,
         "temperature" -> call.options.temperature,
         "max_tokens" -> call.options.maxTokens,
-        "seed" -> call.options.seed)),
+        "seed" -> call.options.seed,
+        "reasoning" -> call.options.reasoning,
+        "reasoning_budget" -> call.options.reasoningBudget,
+        "labels" -> call.labels.isDefined)),
       // of this call, which may say otherwise than the session; in_flight.py and flow.py read it
       "conf" -> (values ++ Map("spark.sql.session.timeZone" -> zone, CacheConf.Enabled -> cache.isDefined.toString))))
 }
@@ -182,6 +190,10 @@ object LLMMetrics {
   val PromptTokens = "promptTokens"
   val CachedPromptTokens = "cachedPromptTokens"
   val GeneratedTokens = "generatedTokens"
+  val ThinkingTokens = "thinkingTokens"
+  val ReasonedRows = "reasonedRows"
+  val CutRows = "cutRows"
+  val UnaskedRows = "unaskedRows"
   val Retries = "retries"
   val FailedRows = "failedRows"
   val CachedRows = "cachedRows"

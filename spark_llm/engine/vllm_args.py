@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from spark_llm.costmodel.store import KEY as STEP_TIME_KEY
 from spark_llm.costmodel.store import read_step_time
+from spark_llm.engine.family import family_for
 from spark_llm.engine.memory_args import ALLOCATOR, memory_of
 from spark_llm.errors import invalid_conf
 
@@ -129,6 +130,8 @@ def launch_of(
         options["max-num-batched-tokens"] = CPU_MAX_NUM_BATCHED_TOKENS
     else:
         options["gpu-memory-utilization"] = conf.get("spark.llm.engine.gpuMemoryFraction")
+    if (family := family_for(conf, model)) is not None:
+        options["reasoning-parser"] = family.parser
     options.update(_techniques(conf, model, socket, machine))
     options.update(_extra(conf))
     for key in ("kv-cache-memory-bytes", "gpu-memory-utilization") if memory_share < 1 else ():

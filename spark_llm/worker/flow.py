@@ -33,6 +33,7 @@ from spark_llm.worker.planning import WindowPlanner
 from spark_llm.worker.priority import GroupPriority, monotonic_us
 from spark_llm.worker.profile import profile_of
 from spark_llm.worker.questions import Questions
+from spark_llm.worker.reasoning import modes_of, reasoning_of
 from spark_llm.worker.result import ResultWriter
 from spark_llm.worker.scalar import Invalid
 from spark_llm.worker.zone import zone_of
@@ -99,6 +100,7 @@ class Flow:
             call.seed,
             constraint_of(call.return_type),
             call.name,
+            reasoning_of(modes_of(call, conf)),
         )
         self._most_rows = conf.integer("spark.llm.planner.windowRows")
         self._most_bytes = conf.integer("spark.llm.planner.windowBytes")
@@ -239,7 +241,7 @@ class Flow:
     def _submit_within_budget(self, taken: list[Planned], gate: BudgetGate) -> bool:
         """Sends as many as the budget allows at the moment and puts the others back; False: none for now."""
         requests = self._requests(taken) if gate.exceeded is None else []
-        lease = gate.lease(requests, self._sampling.max_tokens, wait=not self._under_way)
+        lease = gate.lease(requests, self._sampling.most_tokens, wait=not self._under_way)
         if gate.exceeded is not None:
             self._sent(taken, gate.unanswered(len(taken)))
             return True
@@ -294,12 +296,19 @@ class Flow:
             self._questions.forget_failed()
 
     def _fill(self, slot: Slot, answer: EngineAnswer) -> None:
+        if self._call.provenance:
+            slot.reasoning = "on" if answer.reasoned else "off"
         if answer.condition is not None or answer.text is None:
             slot.condition, slot.message = answer.condition or "LLM_REQUEST_REJECTED", answer.message
             if answer.condition == EXCEEDED:
                 slot.prompt_hash = None  # nobody was asked
             return
         try:
+            if answer.thinking_cut and not answer.text.strip():
+                raise Invalid(
+                    f"its thinking was cut off after {answer.thinking_tokens} tokens, before the answer; "
+                    "raise reasoning_budget => or spark.llm.reasoning.maxThinkingLen"
+                )
             slot.value = self._parse(answer.text, answer.finish_reason)
         except Invalid as reason:
             why = reason.text(quoting=self._quoting)
