@@ -128,6 +128,23 @@ ENTRIES: Final[tuple[Entry, ...]] = (
         low=1,
     ),
     _entry(
+        "reasoning.policy", "string", "cascade",
+        "Who decides at auto: cascade (a pilot, then how sure the answers without thinking are), "
+        "semantic_router (the published one: by subject of the text), or text (a classifier of it).",
+        allowed=("cascade", "semantic_router", "text"),
+    ),
+    _entry(
+        "reasoning.budget", "float", None,
+        "What auto may spend on thinking over the whole query: generated tokens per row on average, beyond "
+        "what the rows take without thinking; unset: as much as the gain is worth.",
+        low=0,
+    ),
+    _entry(
+        "reasoning.dir", "string", None,
+        "Folder, of any file system that Spark knows, where it is kept what pilots found, query shape by "
+        "query shape, so that the next run needs none; unset: every query has its own pilot.",
+    ),
+    _entry(
         "reasoning.modes", "json", None,
         "Model families beside those that are known, and how a request switches their thinking: "
         '{"NAME": {"models": REGEX, "off": FIELDS, "on": FIELDS, "parser": NAME}}. FIELDS go into the chat '

@@ -106,11 +106,12 @@ case class LLMEvalExec(
       profile
     }
     query = QueryId.onDriver(sparkContext)
-    val limits = SharedLimits(values, kind)
+    val routerKey = Reasoning.routerKey(call, values)
+    val limits = SharedLimits(values, kind, pilot = routerKey.isDefined)
     if (limits.any) Coordinator.open(sparkContext)
     val input = child.execute()
     val job = LLMEvalJob(
-      function = PythonCommand.function(spec(instruction, values, zone), python),
+      function = PythonCommand.function(spec(instruction, values, zone, routerKey), python),
       engine = Option.when(kind == EngineKind.Vllm)(EngineSpec(values, python)),
       argumentExpressions = columns.map(_._2),
       argumentSchema = StructType(columns.map { case (n, e) => StructField(n, e.dataType) }),
@@ -159,7 +160,11 @@ case class LLMEvalExec(
     "sorted" -> (layout.sorted && layout.byPrefix))
 
   /** What the Python worker is told; the format is read in spark_llm/worker. */
-  private def spec(instruction: Option[String], values: Map[String, String], zone: String): String =
+  private def spec(
+      instruction: Option[String],
+      values: Map[String, String],
+      zone: String,
+      routerKey: Option[String]): String =
     Resources.write(Map[String, Any](
       "version" -> 5,
       "call" -> (layoutSpec ++ Map[String, Any](
@@ -175,7 +180,10 @@ case class LLMEvalExec(
         "seed" -> call.options.seed,
         "reasoning" -> call.options.reasoning,
         "reasoning_budget" -> call.options.reasoningBudget,
-        "labels" -> call.labels.isDefined)),
+        "labels" -> call.labels.isDefined,
+        "router_key" -> routerKey,
+        "router" -> routerKey.flatMap(FittedRouters.read(_, values, session.sessionState.newHadoopConf())),
+        "rows" -> layout.expected.flatMap(_.rows).map(n => math.round(n)))),
       // of this call, which may say otherwise than the session; in_flight.py and flow.py read it
       "conf" -> (values ++ Map("spark.sql.session.timeZone" -> zone, CacheConf.Enabled -> cache.isDefined.toString))))
 }

@@ -33,6 +33,10 @@ object Reasoning {
     case on => Seq(on, budget(call.options, values))
   }
 
+  /** Name of the query shape under which its fitted router is shared and kept; None in other modes. */
+  def routerKey(call: LLMCall, values: Map[String, String]): Option[String] =
+    Option.when(mode(call.options, values) == Auto)(CallFingerprint(call).id)
+
   /** Thinking tokens of a row at most, as text. */
   def budget(options: LLMOptions, values: Map[String, String]): Option[String] =
     options.reasoningBudget.map(_.toString).orElse(LLMConf.get(values, MaxThinking))

@@ -12,11 +12,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class EngineRequest:
-    """One prompt: the two chat messages and its place in the queue (lower priority is served first)."""
+    """One prompt: the two chat messages and its place in the queue (lower priority is served first).
+
+    `label` is the right answer where it is known, as a field is written; it is told to no engine.
+    """
 
     system: str
     user: str
     priority: int = 0
+    label: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,8 @@ class EngineAnswer:
 
     `thinking_tokens` of the `generated_tokens` were thinking, none of which is in `text`. `reasoned` tells
     that the model was asked to think for this answer, `thinking_cut` that its budget or the length of the
-    answer has ended the thinking, `unasked_thinking` that it thought although it was asked not to.
+    answer has ended the thinking, `unasked_thinking` that it thought although it was asked not to. `passes`
+    is how many requests the answer took, retries aside.
     """
 
     text: str | None
@@ -108,6 +113,7 @@ class EngineAnswer:
     thinking_cut: bool = False
     unasked_thinking: bool = False
     figures: AnswerFigures | None = None
+    passes: int = 1
 
 
 class EngineClient(Protocol):

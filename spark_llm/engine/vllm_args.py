@@ -234,6 +234,9 @@ def _environment(model: str, machine: Machine, environ: Mapping[str, str]) -> di
             "OMP_NUM_THREADS": str(omp_threads(machine.cores)),
             # The cores are shared with Spark's tasks: threads that spin while they wait starve each other.
             "OMP_WAIT_POLICY": "PASSIVE",
+            # The engine computes eagerly; the one function that vLLM compiles all the same, for
+            # log-probabilities, would hold up the first rows that want them for a minute.
+            "TORCH_COMPILE_DISABLE": "1",
         }
     chosen = {key: value for key, value in wanted.items() if key not in environ}
     chosen["VLLM_PLUGINS"] = _plugins(machine, environ)

@@ -40,6 +40,9 @@ class Call:
         reasoning: off, on or auto, as the call says; None: as spark.llm.reasoning.mode says.
         reasoning_budget: thinking tokens of a row at most; None: spark.llm.reasoning.maxThinkingLen.
         labels: whether a column ``label`` has right answers, as the fields are written.
+        router_key: name of the query shape, under which its fitted router is kept.
+        router: what an earlier run has fitted for it, as JSON.
+        rows: that are expected at the call; None where nobody knows.
     """
 
     instruction: str | None
@@ -55,6 +58,9 @@ class Call:
     reasoning: str | None = None
     reasoning_budget: int | None = None
     labels: bool = False
+    router_key: str = ""
+    router: str | None = None
+    rows: int | None = None
 
     @property
     def name(self) -> str:
@@ -107,6 +113,9 @@ def parse_spec(spec_json: str) -> tuple[Call, Conf]:
             reasoning=call.get("reasoning"),
             reasoning_budget=call.get("reasoning_budget"),
             labels=bool(call.get("labels")),
+            router_key=call.get("router_key") or "",
+            router=call.get("router"),
+            rows=call.get("rows"),
         ),
         conf,
     )

@@ -25,6 +25,7 @@ from spark_llm.errors import SparkLLMError, engine_failed, output_invalid
 from spark_llm.prompts import prompt_hash, system_for
 from spark_llm.worker import clients
 from spark_llm.worker.answer import AnswerParser
+from spark_llm.worker.auto_open import open_auto
 from spark_llm.worker.budget import EXCEEDED, BudgetGate
 from spark_llm.worker.command import result_type
 from spark_llm.worker.constraint import constraint_of
@@ -86,6 +87,7 @@ class Flow:
         now_us: Callable[[], int] = monotonic_us,
     ) -> None:
         self._call, self._conf, self._environ = call, conf, environ
+        modes = modes_of(call, conf)
         self._system = system_for(conf)
         self._questions = Questions(call, conf)
         self._planner = WindowPlanner(call, conf, order_table)
@@ -100,8 +102,9 @@ class Flow:
             call.seed,
             constraint_of(call.return_type),
             call.name,
-            reasoning_of(modes_of(call, conf)),
+            reasoning_of(modes),
         )
+        self._auto = open_auto(call, conf, environ, modes, self._parse)
         self._most_rows = conf.integer("spark.llm.planner.windowRows")
         self._most_bytes = conf.integer("spark.llm.planner.windowBytes")
         self._most_in_flight = conf.integer("spark.llm.maxInFlightRows")
@@ -203,6 +206,8 @@ class Flow:
 
     def close(self) -> None:
         """Tells what was spent; after the last row, or after `cancel`."""
+        if self._auto is not None:
+            self._auto.close()
         if self._gate is not None:
             self._gate.close()
 
@@ -222,7 +227,7 @@ class Flow:
         self, taken: list[Planned], requests: list[EngineRequest]
     ) -> list[Future[list[EngineAnswer]]]:
         # The engine is reached for the first question only: a partition without one needs none.
-        client = clients.client_for(self._conf, self._environ)
+        client = self._auto or clients.client_for(self._conf, self._environ)
         size = self._engine.kept_slice if self._call.kept and self._engine is not None else len(requests)
         futures = []
         for at in range(0, len(requests), size):
@@ -260,7 +265,8 @@ class Flow:
             # Rows without a message are no questions.
             user = cast("str", form.user(question.instruction, question.texts, sources))
             # Rows that were moved away from their group are served where they were put.
-            requests.append(EngineRequest(system, user, rank(question.slot.place if moved else group)))
+            place = question.slot.place if moved else group
+            requests.append(EngineRequest(system, user, rank(place), question.label))
             if self._call.provenance:
                 question.slot.prompt_hash = prompt_hash(system, user)
         return requests

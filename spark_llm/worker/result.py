@@ -73,7 +73,7 @@ class ResultWriter:
         requests, prompt, cached, generated, retries = ([0] * rows for _ in range(5))
         thinking, reasoned, cut, unasked = ([0] * rows for _ in range(4))
         for row, answer in answers.items():
-            requests[row] = 1
+            requests[row] = answer.passes
             prompt[row] = answer.prompt_tokens
             cached[row] = answer.cached_prompt_tokens
             generated[row] = answer.generated_tokens

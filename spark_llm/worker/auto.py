@@ -1,0 +1,298 @@
+"""`reasoning => 'auto'`: an engine client that gives each prompt the mode in which it pays.
+
+    requests ─► pilot, once a query     50 to 300 rows in both modes, by the task that claims it (see `shelf`)
+             ─► Fitted                  the whole query off or on, or:
+             ─► off, with figures ─► router: gain per token, within the budget ─► on, for the rows it chooses
+    answers ◄── in the order of requests: the second where there is one, else the first
+
+A row whose second pass fails keeps its first answer. Of the others 1 % is asked in both modes: where the
+router's expectation no longer holds, the pilot runs anew.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from spark_llm.router import Cascade, Pilot, Router, pilot_rows, pilot_size
+from spark_llm.worker.first_pass import row_text, signals_of
+from spark_llm.worker.fitted import Fitted
+from spark_llm.worker.shelf import MINE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from spark_llm.engine.types import EngineAnswer, EngineClient, EngineRequest, Reasoning, Sampling
+    from spark_llm.router import Budget, PilotOutcome, Signals, Stream
+    from spark_llm.worker.first_pass import AnswerReader
+    from spark_llm.worker.shelf import Shelf
+
+SAMPLES: Final = 2
+_TEMPERATURE: Final = 0.7
+_AT_ONCE: Final = 8
+_ASK_AGAIN_S: Final = 0.2
+_ROOM: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class AutoSettings:
+    """What the user says about `auto`.
+
+    Attributes:
+        policy: who decides.
+        budget: of the query, beyond what its rows take without thinking.
+        rows: of the query, where known.
+        shape: name of the query shape.
+        remembered: what an earlier run has fitted, as JSON.
+    """
+
+    policy: str = "cascade"
+    budget: Budget | None = None
+    rows: int | None = None
+    shape: str = ""
+    remembered: str | None = None
+
+
+class AutoClient:
+    """An `EngineClient` over another one, for the prompts of one task and call.
+
+    Args:
+        client: who answers, asked for each submit, as a failed one is replaced.
+        off: what requests without thinking say.
+        on: what requests with thinking say.
+        reader: of the call's answers.
+        shelf: where the fitted router is shared.
+        settings: see there.
+        sleep: waits for another task's pilot; injectable for tests.
+    """
+
+    def __init__(
+        self,
+        client: Callable[[], EngineClient],
+        off: Reasoning,
+        on: Reasoning,
+        reader: AnswerReader,
+        shelf: Shelf,
+        settings: AutoSettings,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._client, self._reader, self._shelf, self._settings = client, reader, shelf, settings
+        self._off, self._on = replace(off, figures=True), on
+        self._sleep = sleep
+        self._deciding, self._choosing = threading.Lock(), threading.Lock()
+        self._fitted: Fitted | None = None
+        self._stream: Stream | None = None
+        self._threads = ThreadPoolExecutor(_AT_ONCE, "spark-llm-auto")
+
+    def submit(self, requests: Sequence[EngineRequest], sampling: Sampling) -> Future[list[EngineAnswer]]:
+        """See `EngineClient.submit`; `sampling.reasoning` is chosen here."""
+        answers: Future[list[EngineAnswer]] = Future()
+        job = _Job(self._client(), list(requests), sampling, answers)
+        self._threads.submit(self._run, job)
+        return answers
+
+    def close(self) -> None:
+        """Ends the claim, if it is still held; what is under way ends by itself."""
+        if self._fitted is None:
+            self._shelf.give_up()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _run(self, job: _Job) -> None:
+        try:
+            found = self._answers(job)
+        except CancelledError:
+            job.answers.cancel()
+        except BaseException as error:  # noqa: BLE001  whatever it is belongs to whoever waits
+            if not job.answers.cancelled():
+                job.answers.set_exception(error)
+        else:
+            if job.answers.set_running_or_notify_cancel():
+                job.answers.set_result(found)
+
+    def _answers(self, job: _Job) -> list[EngineAnswer]:
+        piloted: dict[int, EngineAnswer] = {}
+        with self._deciding:
+            if self._fitted is None:
+                piloted = self._decide(job)
+            fitted = self._fitted
+        if fitted is None:
+            raise CancelledError
+        rest = [row for row in range(len(job.requests)) if row not in piloted]
+        if rest:
+            piloted |= dict(zip(rest, self._route(job, rest, fitted), strict=True))
+        return [piloted[row] for row in range(len(job.requests))]
+
+    def _route(self, job: _Job, rows: list[int], fitted: Fitted) -> list[EngineAnswer]:
+        """Answers rows as the fitted router says."""
+        requests = [job.requests[row] for row in rows]
+        if fitted.choice == "on":
+            return job.ask(requests, self._on)
+        first = self._first(job, requests, figures=fitted.choice != "off")
+        if fitted.choice == "off" or fitted.router is None:
+            return first
+        signals = signals_of(requests, first, [self._reader.answer(each) for each in first])
+        with self._choosing:
+            stream = self._stream = self._stream or fitted.router.stream(
+                self._settings.budget, rows=self._settings.rows
+            )
+            chosen = stream.choose(signals)
+        again = [row for row, yes in enumerate(chosen) if yes and first[row].condition is None]
+        if again:
+            second = job.ask([requests[row] for row in again], self._second(fitted))
+            expected = fitted.router.expected(signals.take(again)).extra_tokens.sum()
+            took = sum(each.generated_tokens for each in second)
+            with self._choosing:
+                stream.measured(float(expected), float(took), len(again))
+            for row, answer in zip(again, second, strict=True):
+                first[row] = merged(first[row], answer)
+        return first
+
+    def _second(self, fitted: Fitted) -> Reasoning:
+        """Thinking for chosen rows: with room beyond what most of the pilot took, within the call's."""
+        limit, usual = self._on.budget_tokens, fitted.thinking_tokens
+        if usual is None or limit is None:
+            return self._on
+        return replace(self._on, budget_tokens=min(limit, _ROOM * usual))
+
+    def _first(self, job: _Job, requests: list[EngineRequest], *, figures: bool) -> list[EngineAnswer]:
+        """The pass without thinking; who refuses to tell log-probabilities is not asked for them again."""
+        found = job.ask(requests, replace(self._off, figures=figures and self._off.figures))
+        refused = [
+            each for each in found if each.condition == "LLM_REQUEST_REJECTED" and _about_figures(each)
+        ]
+        if len(refused) == len(found) and self._off.figures:
+            self._off = replace(self._off, figures=False)
+            return job.ask(requests, self._off)
+        return found
+
+    def _decide(self, job: _Job) -> dict[int, EngineAnswer]:
+        """Finds what is fitted, or fits it: then some rows are answered already."""
+        while True:
+            text = self._settings.remembered or self._shelf.claim()
+            if text is None:
+                self._sleep(_ASK_AGAIN_S)
+                if job.answers.cancelled():
+                    raise CancelledError
+            elif text is MINE:
+                return self._pilot(job)
+            else:
+                self._fitted = Fitted.from_json(text)
+                return {}
+
+    def _pilot(self, job: _Job) -> dict[int, EngineAnswer]:
+        """Asks rows of the job in both modes and fits the router; returns their answers."""
+        size = pilot_size(max(self._settings.rows or 0, len(job.requests)))
+        texts = [row_text(request) for request in job.requests]
+        rows = [int(row) for row in pilot_rows(texts, size, lengths=[float(len(text)) for text in texts])]
+        requests = [job.requests[row] for row in rows]
+        labels = [self._reader.label(request.label) for request in requests]
+        known = sum(label is not None for label in labels) > len(rows) // 2
+        cheap = self._first(job, requests, figures=True)
+        draws = range(1, 1 if known else SAMPLES)
+        costly = [job.ask(requests, self._on)]
+        costly += [job.ask(requests, self._on, temperature=_TEMPERATURE, seed=seed) for seed in draws]
+        values = [self._reader.answer(each) for each in cheap]
+        outcome = Pilot(
+            cheap_answers=values,
+            costly_answers=[[self._reader.answer(each[row]) for each in costly] for row in range(len(rows))],
+            cheap_tokens=[each.generated_tokens for each in cheap],
+            costly_tokens=[each.generated_tokens for each in costly[0]],
+            thinking_tokens=[each.thinking_tokens for each in costly[0]],
+            truncated=[[each[row].thinking_cut for each in costly] for row in range(len(rows))],
+            labels=labels if any(label is not None for label in labels) else None,
+            same=str.__eq__,
+        ).outcome()
+        signals = signals_of(requests, cheap, values)
+        router = _fit(signals, outcome, self._settings.shape)
+        decision = Cascade().decide_query(outcome, router, self._settings.budget, self._settings.rows)
+        per_row = decision.choice == "per_row"
+        self._fitted = Fitted.of(
+            self._settings.policy, decision.choice, decision.reason, outcome, router if per_row else None
+        )
+        self._shelf.put(self._fitted.to_json())
+        # Both answers are paid for: the one that the decision would have taken is given.
+        think = router.choose(signals) if per_row and router is not None else [decision.choice == "on"] * len(rows)
+        found = {}
+        for place, row in enumerate(rows):
+            first, second = cheap[place], costly[0][place]
+            kept = merged(first, second) if think[place] else merged(second, first)
+            for draw in costly[1:]:
+                kept = merged(draw[place], kept)
+            found[row] = kept
+        return found
+
+
+class _Job:
+    """One submit under way: its requests, and the inner future that a cancellation takes along."""
+
+    def __init__(
+        self,
+        client: EngineClient,
+        requests: list[EngineRequest],
+        sampling: Sampling,
+        answers: Future[list[EngineAnswer]],
+    ) -> None:
+        self._client, self.requests, self._sampling, self.answers = client, requests, sampling, answers
+        self._inner: Future[list[EngineAnswer]] | None = None
+        answers.add_done_callback(self._ended)
+
+    def ask(
+        self,
+        requests: list[EngineRequest],
+        reasoning: Reasoning,
+        *,
+        temperature: float | None = None,
+        seed: int | None = None,
+    ) -> list[EngineAnswer]:
+        """Asks and waits.
+
+        Raises:
+            CancelledError: nobody waits for the answers any more.
+        """
+        if self.answers.cancelled():
+            raise CancelledError
+        sampling = replace(self._sampling, reasoning=reasoning)
+        if temperature is not None:
+            sampling = replace(sampling, temperature=temperature, seed=seed)
+        self._inner = self._client.submit(requests, sampling)
+        return self._inner.result()
+
+    def _ended(self, answers: Future[list[EngineAnswer]]) -> None:
+        if answers.cancelled() and self._inner is not None:
+            self._inner.cancel()
+
+
+def merged(first: EngineAnswer, second: EngineAnswer) -> EngineAnswer:
+    """Returns the second answer, with what both have cost; the first where the second is a failure.
+
+    An answer after thinking that was cut off is one: nobody knows what the whole thought would have said.
+    """
+    failed = second.condition is not None or (second.thinking_cut and first.condition is None)
+    kept = first if failed else second
+    return replace(
+        kept,
+        passes=first.passes + second.passes,
+        thinking_cut=first.thinking_cut or second.thinking_cut,
+        unasked_thinking=first.unasked_thinking or second.unasked_thinking,
+        prompt_tokens=first.prompt_tokens + second.prompt_tokens,
+        cached_prompt_tokens=first.cached_prompt_tokens + second.cached_prompt_tokens,
+        generated_tokens=first.generated_tokens + second.generated_tokens,
+        thinking_tokens=first.thinking_tokens + second.thinking_tokens,
+        retries=first.retries + second.retries,
+    )
+
+
+def _fit(signals: Signals, outcome: PilotOutcome, shape: str) -> Router | None:
+    """The router of a pilot; None where too few of its rows could be scored."""
+    try:
+        return Router.fit(signals, outcome, shape=shape)
+    except ValueError:
+        return None
+
+
+def _about_figures(answer: EngineAnswer) -> bool:
+    return answer.condition == "LLM_REQUEST_REJECTED" and "logprob" in (answer.message or "")
