@@ -48,7 +48,7 @@ class Cascade:
 
         Off, where the upper end of the gain's interval is below `smallest_gain`. On, where the lower end is above
         it and no signal tells rows apart (AUC below 0.55 in cross-validation), unless the budget forbids it.
-        Otherwise per row.
+        Otherwise per row: then no row is escalated whose expected gain is not above 0.
 
         Args:
             outcome: of the pilot.
@@ -56,4 +56,54 @@ class Cascade:
             budget: of the query.
             rows: of the query.
         """
-        raise NotImplementedError
+        known = int(outcome.scored.sum())
+        if not known:
+            return Decision("off", f"off: none of the {outcome.rows} pilot rows could be scored{_cut(outcome)}")
+        low, high = outcome.interval(self.confidence)
+        measured = (
+            f"{_signed(outcome.mean_gain())} points on {known} pilot rows ({self.confidence:.0%} interval "
+            f"{_signed(low)} to {_signed(high)}, {_BASIS[outcome.basis]}){_cut(outcome)}"
+        )
+        smallest = f"{100 * self.smallest_gain:g}"
+        if high < self.smallest_gain:
+            return Decision("off", f"off for all rows: gain {measured} is below {smallest}")
+        if router is None:
+            if low > self.smallest_gain and outcome.basis != "difference" and self._affordable(outcome, budget, rows):
+                return Decision("on", f"on for all rows: gain {measured} is above {smallest}; no signals per row")
+            return Decision("off", f"off for all rows: gain {measured}, and no signals tell rows apart")
+        area = router.quality.auc
+        if low > self.smallest_gain and area < NO_SIGNAL_AUC and outcome.basis != "difference":
+            if self._affordable(outcome, budget, rows):
+                return Decision(
+                    "on",
+                    f"on for all rows: gain {measured} is above {smallest}, and no signal tells rows apart "
+                    f"(AUC {area:.2f} is below {NO_SIGNAL_AUC})",
+                )
+            return Decision("per_row", f"per row: gain {measured}, but the budget does not reach all rows")
+        return Decision("per_row", f"per row: gain {measured}; signals tell rows apart with AUC {area:.2f}")
+
+    @staticmethod
+    def _affordable(outcome: PilotOutcome, budget: Budget | None, rows: int | None) -> bool:
+        """Whether the costly arm for all rows stays within the budget, by the pilot's mean."""
+        if budget is None or not budget.limited:
+            return True
+        if budget.share is not None and budget.share < 1:
+            return False
+        count = rows if rows is not None else outcome.rows
+        return max(float(outcome.extra_tokens.mean()), 0.0) * count <= budget.tokens(count)
+
+
+_BASIS: Final = {
+    "labels": "against labels",
+    "agreement": "by agreement of repeated answers",
+    "difference": "at most: rows on which the arms differ",
+}
+
+
+def _signed(gain: float) -> str:
+    return f"{100 * gain:+.1f}"
+
+
+def _cut(outcome: PilotOutcome) -> str:
+    cut = outcome.truncated_rows
+    return f"; thinking of {cut} rows was cut off, which counts neither way" if cut else ""

@@ -69,7 +69,7 @@ class Pilot:
         if any(column is not None and len(column) != rows for column in (*columns, self.labels)):
             raise ValueError(f"each column of a pilot must have {rows} rows")
         labels = self.labels if self.labels is not None else [None] * rows
-        gains = np.full(rows, np.nan)
+        fixed, broken, wrong = (np.full(rows, np.nan) for _ in range(3))
         cut = np.zeros(rows, bool)
         labelled = sum(label is not None for label in labels)
         # Labels and agreement are different scales: with enough labels the other rows are left out.
@@ -85,18 +85,27 @@ class Pilot:
                 continue
             cheap = self.cheap_answers[row]
             if by_label:
-                if label is not None:
-                    right = [self._same(answer, label) for answer in whole]
-                    gains[row] = np.mean(right) - self._same(cheap, label)
+                # Against a label each sample is right or wrong; else each sample is the truth for the others.
+                if label is None:
+                    continue
+                cheap_wrong = [not self._same(cheap, label)] * len(whole)
+                right = [float(self._same(answer, label)) for answer in whole]
             elif len(whole) > 1:
-                pairs = [self._same(a, b) for i, a in enumerate(whole) for b in whole[:i]]
-                gains[row] = np.mean(pairs) - np.mean([self._same(cheap, answer) for answer in whole])
+                cheap_wrong = [not self._same(cheap, truth) for truth in whole]
+                right = [
+                    float(np.mean([self._same(a, truth) for j, a in enumerate(whole) if j != i]))
+                    for i, truth in enumerate(whole)
+                ]
             elif not repeated:
-                gains[row] = 1.0 - self._same(cheap, whole[0])
+                cheap_wrong, right = [not self._same(cheap, whole[0])], [1.0]
+            else:
+                continue
+            w, r = np.array(cheap_wrong, float), np.array(right)
+            wrong[row], fixed[row], broken[row] = w.mean(), (w * r).mean(), ((1 - w) * (1 - r)).mean()
         basis: Basis = "labels" if by_label else "agreement" if repeated else "difference"
         extra = np.asarray(self.costly_tokens, np.float64) - np.asarray(self.cheap_tokens, np.float64)
         thinking = self.thinking_tokens if self.thinking_tokens is not None else self.costly_tokens
-        return PilotOutcome(gains, extra, np.asarray(thinking, np.float64), cut, basis)
+        return PilotOutcome(fixed - broken, extra, np.asarray(thinking, np.float64), cut, basis, wrong, fixed)
 
     def _same(self, one: str | None, other: str | None) -> bool:
         return one is not None and other is not None and self.same(one, other)
@@ -113,6 +122,9 @@ class PilotOutcome:
         thinking_tokens: shape (rows,).
         truncated: whether thinking of the row was cut off, in one of its samples at least.
         basis: what gains were read from; `difference` is the most that can be gained and no estimate.
+        cheap_wrong: chance that the cheap arm is wrong, shape (rows,), NaN where unknown; None where gains are all
+            that is known.
+        fixed: chance that it is wrong and the costly arm is not; `gains` is this less what the costly arm breaks.
     """
 
     gains: Floats
@@ -120,6 +132,21 @@ class PilotOutcome:
     thinking_tokens: Floats
     truncated: Bools
     basis: Basis = "labels"
+    cheap_wrong: Floats | None = None
+    fixed: Floats | None = None
+
+    @classmethod
+    def of(cls, gains: Floats, extra_tokens: Floats, cheap_wrong: Floats | None = None) -> PilotOutcome:
+        """An outcome from gains that are known otherwise.
+
+        Args:
+            gains: between -1 and 1, shape (rows,), NaN where unknown.
+            extra_tokens: shape (rows,).
+            cheap_wrong: whether the cheap arm was wrong, where known.
+        """
+        gain, extra = np.asarray(gains, np.float64), np.asarray(extra_tokens, np.float64)
+        wrong = None if cheap_wrong is None else np.asarray(cheap_wrong, np.float64)
+        return cls(gain, extra, extra, np.zeros(len(gain), bool), cheap_wrong=wrong)
 
     @property
     def rows(self) -> int:
@@ -130,6 +157,11 @@ class PilotOutcome:
     def scored(self) -> Bools:
         """Rows with a gain."""
         return ~np.isnan(self.gains)
+
+    @property
+    def agreeing(self) -> float:
+        """Scored rows that gain nothing and lose nothing: what an audit compares with."""
+        return float((self.gains[self.scored] == 0).sum())
 
     @property
     def truncated_rows(self) -> int:
