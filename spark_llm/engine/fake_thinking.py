@@ -46,6 +46,6 @@ def think(text: str, rule: Rule | None, digest: bytes, reasoning: Reasoning) -> 
 
 
 def _figures(digest: bytes, *, sure: bool) -> AnswerFigures:
-    margin = digest[1] / 256 * 2 + (1.5 if sure else 0.0)
+    margin = digest[1] / 256 * 2 + (1.8 if sure else 0.0)
     logprob = -math.log1p(math.exp(-margin))
     return AnswerFigures(logprob, logprob, margin)

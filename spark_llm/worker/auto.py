@@ -11,13 +11,15 @@ router's expectation no longer holds, the pilot runs anew.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from spark_llm.router import Cascade, Pilot, Router, pilot_rows, pilot_size
+from spark_llm.router import Audit, Cascade, Pilot, Router, pilot_rows, pilot_size
+from spark_llm.router.audit import audited
 from spark_llm.worker.first_pass import row_text, signals_of
 from spark_llm.worker.fitted import Fitted
 from spark_llm.worker.shelf import MINE
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from spark_llm.worker.first_pass import AnswerReader
     from spark_llm.worker.shelf import Shelf
 
+_log = logging.getLogger(__name__)
 SAMPLES: Final = 2
 _TEMPERATURE: Final = 0.7
 _AT_ONCE: Final = 8
@@ -86,6 +89,9 @@ class AutoClient:
         self._deciding, self._choosing = threading.Lock(), threading.Lock()
         self._fitted: Fitted | None = None
         self._stream: Stream | None = None
+        self._audit: Audit | None = None
+        self._text: str | None = None
+        self._outdated: str | None = None
         self._threads = ThreadPoolExecutor(_AT_ONCE, "spark-llm-auto")
 
     def submit(self, requests: Sequence[EngineRequest], sampling: Sampling) -> Future[list[EngineAnswer]]:
@@ -127,29 +133,58 @@ class AutoClient:
         return [piloted[row] for row in range(len(job.requests))]
 
     def _route(self, job: _Job, rows: list[int], fitted: Fitted) -> list[EngineAnswer]:
-        """Answers rows as the fitted router says."""
+        """Answers rows as the fitted router says, and audits some of them."""
         requests = [job.requests[row] for row in rows]
+        checked = [audited(row_text(request)) for request in requests]
         if fitted.choice == "on":
-            return job.ask(requests, self._on)
-        first = self._first(job, requests, figures=fitted.choice != "off")
-        if fitted.choice == "off" or fitted.router is None:
+            first = job.ask(requests, self._on)
+            some = [row for row, yes in enumerate(checked) if yes]
+            second = self._first(job, [requests[row] for row in some], figures=False) if some else []
+            self._agree(fitted, [(first[row], answer) for row, answer in zip(some, second, strict=True)])
+            for row, answer in zip(some, second, strict=True):
+                first[row] = merged(answer, first[row])
             return first
-        signals = signals_of(requests, first, [self._reader.answer(each) for each in first])
-        with self._choosing:
-            stream = self._stream = self._stream or fitted.router.stream(
-                self._settings.budget, rows=self._settings.rows
-            )
-            chosen = stream.choose(signals)
-        again = [row for row, yes in enumerate(chosen) if yes and first[row].condition is None]
-        if again:
-            second = job.ask([requests[row] for row in again], self._second(fitted))
-            expected = fitted.router.expected(signals.take(again)).extra_tokens.sum()
-            took = sum(each.generated_tokens for each in second)
+        first = self._first(job, requests, figures=fitted.router is not None)
+        chosen = [False] * len(rows)
+        if fitted.router is not None:
+            signals = signals_of(requests, first, [self._reader.answer(each) for each in first])
             with self._choosing:
-                stream.measured(float(expected), float(took), len(again))
-            for row, answer in zip(again, second, strict=True):
-                first[row] = merged(first[row], answer)
+                stream = self._stream = self._stream or fitted.router.stream(
+                    self._settings.budget, rows=self._settings.rows
+                )
+                chosen = [bool(each) for each in stream.choose(signals)]
+        again = [
+            row for row, yes in enumerate(chosen) if (yes or checked[row]) and first[row].condition is None
+        ]
+        if not again:
+            return first
+        second = job.ask([requests[row] for row in again], self._second(fitted))
+        if fitted.router is not None:
+            routed = [place for place, row in enumerate(again) if chosen[row]]
+            expected = fitted.router.expected(
+                signals.take([again[place] for place in routed])
+            ).extra_tokens.sum()
+            took = sum(second[place].generated_tokens for place in routed)
+            with self._choosing:
+                stream.measured(float(expected), float(took), len(routed))
+        self._agree(
+            fitted, [(first[row], answer) for row, answer in zip(again, second, strict=True) if checked[row]]
+        )
+        for row, answer in zip(again, second, strict=True):
+            first[row] = merged(first[row], answer) if chosen[row] else merged(answer, first[row])
         return first
+
+    def _agree(self, fitted: Fitted, pairs: list[tuple[EngineAnswer, EngineAnswer]]) -> None:
+        """Counts audited rows on which both modes agree; where that has fallen, a pilot is due."""
+        whole = [pair for pair in pairs if not any(each.thinking_cut for each in pair)]
+        with self._choosing:
+            if self._fitted is not fitted:
+                return
+            audit = self._audit = self._audit or Audit(fitted.agreed, fitted.rows - fitted.cut_rows)
+            audit.add(sum(self._reader.answer(a) == self._reader.answer(b) for a, b in whole), len(whole))
+            if audit.look():
+                _log.warning("%s", audit.reason())
+                self._outdated, self._fitted, self._stream, self._audit = self._text, None, None, None
 
     def _second(self, fitted: Fitted) -> Reasoning:
         """Thinking for chosen rows: with room beyond what most of the pilot took, within the call's."""
@@ -161,27 +196,24 @@ class AutoClient:
     def _first(self, job: _Job, requests: list[EngineRequest], *, figures: bool) -> list[EngineAnswer]:
         """The pass without thinking; who refuses to tell log-probabilities is not asked for them again."""
         found = job.ask(requests, replace(self._off, figures=figures and self._off.figures))
-        refused = [
-            each for each in found if each.condition == "LLM_REQUEST_REJECTED" and _about_figures(each)
-        ]
-        if len(refused) == len(found) and self._off.figures:
+        if self._off.figures and all(map(_about_figures, found)):
             self._off = replace(self._off, figures=False)
             return job.ask(requests, self._off)
         return found
 
     def _decide(self, job: _Job) -> dict[int, EngineAnswer]:
         """Finds what is fitted, or fits it: then some rows are answered already."""
+        remembered = self._settings.remembered
         while True:
-            text = self._settings.remembered or self._shelf.claim()
-            if text is None:
-                self._sleep(_ASK_AGAIN_S)
-                if job.answers.cancelled():
-                    raise CancelledError
-            elif text is MINE:
+            text = remembered if remembered not in {None, self._outdated} else self._shelf.claim()
+            if text is MINE or (text is not None and text == self._outdated):
                 return self._pilot(job)
-            else:
-                self._fitted = Fitted.from_json(text)
+            if text is not None:
+                self._text, self._fitted = text, Fitted.from_json(text)
                 return {}
+            self._sleep(_ASK_AGAIN_S)
+            if job.answers.cancelled():
+                raise CancelledError
 
     def _pilot(self, job: _Job) -> dict[int, EngineAnswer]:
         """Asks rows of the job in both modes and fits the router; returns their answers."""
@@ -211,11 +243,21 @@ class AutoClient:
         decision = Cascade().decide_query(outcome, router, self._settings.budget, self._settings.rows)
         per_row = decision.choice == "per_row"
         self._fitted = Fitted.of(
-            self._settings.policy, decision.choice, decision.reason, outcome, router if per_row else None
+            self._settings.policy,
+            decision.choice,
+            decision.reason,
+            outcome,
+            router if per_row else None,
+            sum(
+                a is not None and a == self._reader.answer(b) for a, b in zip(values, costly[0], strict=True)
+            ),
         )
-        self._shelf.put(self._fitted.to_json())
+        self._text = self._fitted.to_json()
+        self._shelf.put(self._text)
         # Both answers are paid for: the one that the decision would have taken is given.
-        think = router.choose(signals) if per_row and router is not None else [decision.choice == "on"] * len(rows)
+        think = [decision.choice == "on"] * len(rows)
+        if per_row and router is not None:
+            think = [bool(each) for each in router.choose(signals, self._settings.budget)]
         found = {}
         for place, row in enumerate(rows):
             first, second = cheap[place], costly[0][place]

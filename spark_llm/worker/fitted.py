@@ -32,6 +32,7 @@ class Fitted:
         extra_tokens: mean of what thinking takes beyond an answer without, per row.
         thinking_tokens: to allow a row's thinking; None: as many as the call allows.
         router: for per_row, where the policy has one that was fitted.
+        agreed: rows of the pilot that both modes answered alike.
     """
 
     policy: str
@@ -46,10 +47,17 @@ class Fitted:
     extra_tokens: float
     thinking_tokens: int | None
     router: Router | None
+    agreed: int
 
     @classmethod
     def of(
-        cls, policy: str, choice: Choice, reason: str, outcome: PilotOutcome, router: Router | None
+        cls,
+        policy: str,
+        choice: Choice,
+        reason: str,
+        outcome: PilotOutcome,
+        router: Router | None,
+        agreed: int,
     ) -> Fitted:
         """The summary of a pilot."""
         low, high = outcome.interval()
@@ -67,6 +75,7 @@ class Fitted:
             extra_tokens=float(outcome.extra_tokens.mean()) if outcome.rows else 0.0,
             thinking_tokens=outcome.thinking_budget_tokens(),
             router=router,
+            agreed=agreed,
         )
 
     def to_json(self) -> str:
