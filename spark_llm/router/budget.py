@@ -120,7 +120,9 @@ class Stream:
         self, router: Router, budget: Budget, *, rows: int | None = None, tolerance: float = TOLERANCE
     ) -> None:
         if budget.total_tokens is not None and rows is None:
-            raise ValueError("a budget for the whole query needs its number of rows; give a budget per row instead")
+            raise ValueError(
+                "a budget for the whole query needs its number of rows; give a budget per row instead"
+            )
         self._router, self._budget, self._rows, self._tolerance = router, budget, rows, tolerance
         self._gain, self._cost = np.zeros(0), np.zeros(0)
         self.seen_rows = self.chosen_rows = 0
@@ -146,10 +148,16 @@ class Stream:
         tokens, most_rows = self._allowance()
         if not self._budget.limited:
             # As good a share of the remembered rows as a table of them would give.
-            taken = worthwhile(self._gain, self._cost, self._tolerance)[-signals.rows :] if signals.rows else gain > 0
+            taken = (
+                worthwhile(self._gain, self._cost, self._tolerance)[-signals.rows :]
+                if signals.rows
+                else gain > 0
+            )
         else:
             rate = len(self._gain) / max(signals.rows, 1)
-            taken = knapsack(self._gain, self._cost, tokens * rate, most_rows * rate)[len(self._gain) - signals.rows :]
+            taken = knapsack(self._gain, self._cost, tokens * rate, most_rows * rate)[
+                len(self._gain) - signals.rows :
+            ]
             # The window's own rows may be better than what was seen: its allowance and the savings bound it.
             held = knapsack(np.where(taken, gain, 0.0), cost, *self._left())
             taken &= held
@@ -175,7 +183,9 @@ class Stream:
         rows = self.seen_rows if self._rows is None else max(self._rows, self.seen_rows)
         of_seen = self.seen_rows / rows if rows else 1.0
         tokens = self._budget.tokens(rows) * of_seen - self.spent_tokens
-        share = np.inf if self._budget.share is None else self._budget.share * self.seen_rows - self.chosen_rows
+        share = (
+            np.inf if self._budget.share is None else self._budget.share * self.seen_rows - self.chosen_rows
+        )
         return max(tokens, 0.0), max(share, 0.0)
 
     def _allowance(self) -> tuple[float, float]:

@@ -61,7 +61,9 @@ class Calibrator:
     def from_dict(cls, entry: Mapping[str, Any]) -> Calibrator:
         """From `to_dict`."""
         numbers = {key: tuple(float(v) for v in entry[key]) for key in ("at", "value")}
-        return cls(entry["method"], float(entry["slope"]), float(entry["shift"]), numbers["at"], numbers["value"])
+        return cls(
+            entry["method"], float(entry["slope"]), float(entry["shift"]), numbers["at"], numbers["value"]
+        )
 
 
 def fit_calibrator(logits: Floats, y: Floats, method: Method) -> Calibrator:
@@ -113,23 +115,22 @@ def log_loss(p: Floats, y: Floats) -> float:
 
 
 def ece(expected: Floats, seen: Floats, bins: int = BINS) -> float:
-    """Expected calibration error over bins with equally many rows: mean distance of what was expected and seen.
+    """Expected calibration error over equally wide bins: mean distance of what was expected and seen (Guo et al. 2017).
 
     Args:
         expected: chances, or gains between -1 and 1, shape (rows,).
         seen: outcomes on the same scale.
-        bins: how many; with few rows in each, chance alone makes it larger than 0.
+        bins: of the scale from 0 to 1, how many; with few rows in each, chance alone makes it larger than 0.
     """
     return float(sum(share * abs(e - s) for e, s, share in reliability(expected, seen, bins)))
 
 
 def reliability(expected: Floats, seen: Floats, bins: int = BINS) -> list[tuple[float, float, float]]:
     """Mean of what was expected, of what was seen, and share of rows, for each bin: the calibration plot."""
-    parts = np.array_split(np.argsort(expected, kind="stable"), bins)
+    number = np.minimum(np.floor(expected * bins), bins - 1)
+    parts = [np.flatnonzero(number == each) for each in np.unique(number)]
     return [
-        (float(expected[part].mean()), float(seen[part].mean()), len(part) / len(expected))
-        for part in parts
-        if len(part)
+        (float(expected[part].mean()), float(seen[part].mean()), len(part) / len(expected)) for part in parts
     ]
 
 

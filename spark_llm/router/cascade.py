@@ -42,7 +42,11 @@ class Cascade:
     confidence: float = 0.95
 
     def decide_query(
-        self, outcome: PilotOutcome, router: Router | None = None, budget: Budget | None = None, rows: int | None = None
+        self,
+        outcome: PilotOutcome,
+        router: Router | None = None,
+        budget: Budget | None = None,
+        rows: int | None = None,
     ) -> Decision:
         """Decides a query.
 
@@ -58,7 +62,9 @@ class Cascade:
         """
         known = int(outcome.scored.sum())
         if not known:
-            return Decision("off", f"off: none of the {outcome.rows} pilot rows could be scored{_cut(outcome)}")
+            return Decision(
+                "off", f"off: none of the {outcome.rows} pilot rows could be scored{_cut(outcome)}"
+            )
         low, high = outcome.interval(self.confidence)
         measured = (
             f"{_signed(outcome.mean_gain())} points on {known} pilot rows ({self.confidence:.0%} interval "
@@ -68,8 +74,14 @@ class Cascade:
         if high < self.smallest_gain:
             return Decision("off", f"off for all rows: gain {measured} is below {smallest}")
         if router is None:
-            if low > self.smallest_gain and outcome.basis != "difference" and self._affordable(outcome, budget, rows):
-                return Decision("on", f"on for all rows: gain {measured} is above {smallest}; no signals per row")
+            if (
+                low > self.smallest_gain
+                and outcome.basis != "difference"
+                and self._affordable(outcome, budget, rows)
+            ):
+                return Decision(
+                    "on", f"on for all rows: gain {measured} is above {smallest}; no signals per row"
+                )
             return Decision("off", f"off for all rows: gain {measured}, and no signals tell rows apart")
         area = router.quality.auc
         if low > self.smallest_gain and area < NO_SIGNAL_AUC and outcome.basis != "difference":

@@ -25,7 +25,9 @@ def logit(chance: float) -> float:
     return float(np.log(held / (1.0 - held)))
 
 
-def fit_logistic(x: Floats, y: Floats, *, ridge: float, weights: Floats | None = None) -> tuple[Floats, float]:
+def fit_logistic(
+    x: Floats, y: Floats, *, ridge: float, weights: Floats | None = None
+) -> tuple[Floats, float]:
     """Coefficients by Newton's method; the intercept is free of the penalty, `0.5 · ridge · |coefficients|²`.
 
     Args:

@@ -65,7 +65,13 @@ class Pilot:
             ValueError: the columns differ in length.
         """
         rows = len(self.cheap_answers)
-        columns = (self.costly_answers, self.cheap_tokens, self.costly_tokens, self.thinking_tokens, self.truncated)
+        columns = (
+            self.costly_answers,
+            self.cheap_tokens,
+            self.costly_tokens,
+            self.thinking_tokens,
+            self.truncated,
+        )
         if any(column is not None and len(column) != rows for column in (*columns, self.labels)):
             raise ValueError(f"each column of a pilot must have {rows} rows")
         labels = self.labels if self.labels is not None else [None] * rows

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spark_llm.router.budget import TOLERANCE, Budget, Stream, knapsack, worthwhile
-from spark_llm.router.calibration import Calibrator, auc, ece, fit_calibrator, folds, log_loss, reliability
+from spark_llm.router.calibration import Calibrator, auc, ece, fit_calibrator, folds, reliability
 from spark_llm.router.features import Features
 from spark_llm.router.logistic import fit_logistic, sigmoid
 from spark_llm.router.pilot import PilotOutcome
@@ -150,7 +150,7 @@ class Router:
                 features, held_out = wider, with_text
         x = features.matrix(known)
         fitted = _fit(x, target)
-        calibrator = fit_calibrator(held_out.logits, target.wrong, "platt")
+        calibrator = _calibrator(held_out.logits, target.wrong)
         all_x = features.matrix(signals)
         tokens, factor = _fit_tokens(all_x, outcome.extra_tokens)
         return cls(
@@ -163,7 +163,9 @@ class Router:
         x = self.features.matrix(signals)
         wrong = self.calibrator.apply(self.wrong.apply(x))
         gain = wrong * sigmoid(self.helped.apply(x)) - (1 - wrong) * self.harmed
-        tokens = np.minimum(np.exp(np.minimum(self.tokens.apply(x), 50.0)), self.most_tokens) * self.tokens_factor
+        tokens = (
+            np.minimum(np.exp(np.minimum(self.tokens.apply(x), 50.0)), self.most_tokens) * self.tokens_factor
+        )
         return Expected(gain, tokens, wrong)
 
     def choose(self, signals: Signals, budget: Budget | None = None, tolerance: float = TOLERANCE) -> Bools:
@@ -287,9 +289,15 @@ def _cross_validated(x: Floats, target: _Targets, seed: int) -> _HeldOut:
 
 def _better(one: Floats, other: Floats, y: Floats) -> bool:
     """Whether logits fit better than others, by more than a standard error of the paired difference."""
-    loss = [np.array([log_loss(p[None], t[None]) for p, t in zip(sigmoid(z), y, strict=True)]) for z in (one, other)]
-    difference = loss[1] - loss[0]
+    # Loss of a row: log(1 + exp(z)) − y·z.
+    difference = (np.logaddexp(0, other) - y * other) - (np.logaddexp(0, one) - y * one)
     return bool(difference.mean() > difference.std() / np.sqrt(len(y)))
+
+
+def _calibrator(logits: Floats, y: Floats) -> Calibrator:
+    """Platt's map where it fits better by more than a standard error: few features need none, and it costs noise."""
+    platt = fit_calibrator(logits, y, "platt")
+    return platt if _better(platt.slope * logits + platt.shift, logits, y) else Calibrator()
 
 
 def _quality(held_out: _HeldOut, target: _Targets, calibrator: Calibrator, seed: int) -> Quality:

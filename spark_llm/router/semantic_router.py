@@ -106,7 +106,10 @@ def _vote(ranked: Sequence[tuple[str, float]], table: Mapping[str, bool]) -> flo
 
 
 def decide_all(
-    chances: Floats, categories: Sequence[str], table: Mapping[str, bool] = DEFAULT_TABLE, threshold: float = THRESHOLD
+    chances: Floats,
+    categories: Sequence[str],
+    table: Mapping[str, bool] = DEFAULT_TABLE,
+    threshold: float = THRESHOLD,
 ) -> npt.NDArray[np.bool_]:
     """`decide` for many prompts.
 
@@ -120,5 +123,6 @@ def decide_all(
         Shape (rows,): whether each reasons.
     """
     return np.array(
-        [decide(dict(zip(categories, row, strict=True)), table, threshold).use for row in chances.tolist()], bool
+        [decide(dict(zip(categories, row, strict=True)), table, threshold).use for row in chances.tolist()],
+        bool,
     )
