@@ -61,11 +61,11 @@ object FittedRouters extends Logging {
   }.toOption.filter(t => summary(t).isDefined)
 
   /** Figures of a pilot, as EXPLAIN and reports have them. */
-  case class Summary(policy: String, choice: String, reason: String, gain: Double, low: Double, high: Double, rows: Long)
+  case class Summary(reason: String, gain: Double, low: Double, high: Double, rows: Long, extraTokens: Double)
 
   def summary(text: String): Option[Summary] = Try {
     val n: JsonNode = Resources.parse(text)
-    Summary(n.get("policy").asText, n.get("choice").asText, n.get("reason").asText, n.get("gain").asDouble,
-      n.get("low").asDouble, n.get("high").asDouble, n.get("rows").asLong)
+    Summary(n.get("reason").asText, n.get("gain").asDouble, n.get("low").asDouble, n.get("high").asDouble,
+      n.get("rows").asLong, n.get("extra_tokens").asDouble)
   }.toOption
 }

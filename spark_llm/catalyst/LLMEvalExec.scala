@@ -47,6 +47,7 @@ case class LLMEvalExec(
     LLMMetrics.PromptTokens -> SQLMetrics.createMetric(sparkContext, "prompt tokens"),
     LLMMetrics.CachedPromptTokens -> SQLMetrics.createMetric(sparkContext, "cached prompt tokens"),
     LLMMetrics.GeneratedTokens -> SQLMetrics.createMetric(sparkContext, "generated tokens"),
+    LLMMetrics.Questions -> SQLMetrics.createMetric(sparkContext, "questions"),
     LLMMetrics.ThinkingTokens -> SQLMetrics.createMetric(sparkContext, "thinking tokens"),
     LLMMetrics.ReasonedRows -> SQLMetrics.createMetric(sparkContext, "rows answered with reasoning"),
     LLMMetrics.CutRows -> SQLMetrics.createMetric(sparkContext, "rows with thinking cut off"),
@@ -198,6 +199,7 @@ object LLMMetrics {
   val PromptTokens = "promptTokens"
   val CachedPromptTokens = "cachedPromptTokens"
   val GeneratedTokens = "generatedTokens"
+  val Questions = "questions"
   val ThinkingTokens = "thinkingTokens"
   val ReasonedRows = "reasonedRows"
   val CutRows = "cutRows"
