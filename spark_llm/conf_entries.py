@@ -145,6 +145,16 @@ ENTRIES: Final[tuple[Entry, ...]] = (
         "query shape, so that the next run needs none; unset: every query has its own pilot.",
     ),
     _entry(
+        "reasoning.classifier", "string", None,
+        "For the policy semantic_router: file of a classifier of subjects, on each executor, as "
+        "spark_llm.router.text.TextClassifier saves it.",
+    ),
+    _entry(
+        "reasoning.categories", "json", None,
+        'For the policy semantic_router: which subjects think, such as {"math": true}; unset: the published '
+        "table, math, physics and chemistry.",
+    ),
+    _entry(
         "reasoning.modes", "json", None,
         "Model families beside those that are known, and how a request switches their thinking: "
         '{"NAME": {"models": REGEX, "off": FIELDS, "on": FIELDS, "parser": NAME}}. FIELDS go into the chat '

@@ -11,6 +11,7 @@ router's expectation no longer holds, the pilot runs anew.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -18,17 +19,20 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from spark_llm.router import Audit, Cascade, Pilot, Router, pilot_rows, pilot_size
+from spark_llm.errors import SparkLLMError
+from spark_llm.router import Audit, Signals
 from spark_llm.router.audit import audited
 from spark_llm.worker.first_pass import row_text, signals_of
 from spark_llm.worker.fitted import Fitted
+from spark_llm.worker.pilot_pass import FEWEST_AT_THE_END, PilotPass
 from spark_llm.worker.shelf import MINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from spark_llm.engine.types import EngineAnswer, EngineClient, EngineRequest, Reasoning, Sampling
-    from spark_llm.router import Budget, PilotOutcome, Signals, Stream
+    from spark_llm.router import Budget, Stream
+    from spark_llm.router.policies import Policy
     from spark_llm.worker.first_pass import AnswerReader
     from spark_llm.worker.shelf import Shelf
 
@@ -50,6 +54,7 @@ class AutoSettings:
         rows: of the query, where known.
         shape: name of the query shape.
         remembered: what an earlier run has fitted, as JSON.
+        published: the policy semantic_router, which needs no pilot.
     """
 
     policy: str = "cascade"
@@ -57,6 +62,7 @@ class AutoSettings:
     rows: int | None = None
     shape: str = ""
     remembered: str | None = None
+    published: Policy | None = None
 
 
 class AutoClient:
@@ -90,6 +96,7 @@ class AutoClient:
         self._fitted: Fitted | None = None
         self._stream: Stream | None = None
         self._audit: Audit | None = None
+        self._pilot: PilotPass | None = None
         self._text: str | None = None
         self._outdated: str | None = None
         self._threads = ThreadPoolExecutor(_AT_ONCE, "spark-llm-auto")
@@ -102,9 +109,14 @@ class AutoClient:
         return answers
 
     def close(self) -> None:
-        """Ends the claim, if it is still held; what is under way ends by itself."""
-        if self._fitted is None:
-            self._shelf.give_up()
+        """Fits what was gathered if that will do, or ends the claim; what is under way ends by itself."""
+        if self._fitted is None and self._settings.published is None:
+            # The driver ends what is not ended here, and a task is not to fail for it.
+            with contextlib.suppress(SparkLLMError):
+                if self._pilot is not None and self._pilot.gathered >= FEWEST_AT_THE_END:
+                    self._put(self._pilot)
+                else:
+                    self._shelf.give_up()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _run(self, job: _Job) -> None:
@@ -120,13 +132,18 @@ class AutoClient:
                 job.answers.set_result(found)
 
     def _answers(self, job: _Job) -> list[EngineAnswer]:
+        if self._settings.published is not None:
+            texts = [request.user for request in job.requests]
+            scores = self._settings.published.scores(Signals(rows=len(texts), prompts=texts))
+            return self._once(job, job.requests, [bool(each) for each in scores > 0])
         piloted: dict[int, EngineAnswer] = {}
         with self._deciding:
             if self._fitted is None:
                 piloted = self._decide(job)
             fitted = self._fitted
+        # Too few rows for a pilot were all asked in both modes.
         if fitted is None:
-            raise CancelledError
+            return [piloted[row] for row in range(len(job.requests))]
         rest = [row for row in range(len(job.requests)) if row not in piloted]
         if rest:
             piloted |= dict(zip(rest, self._route(job, rest, fitted), strict=True))
@@ -135,6 +152,9 @@ class AutoClient:
     def _route(self, job: _Job, rows: list[int], fitted: Fitted) -> list[EngineAnswer]:
         """Answers rows as the fitted router says, and audits some of them."""
         requests = [job.requests[row] for row in rows]
+        if fitted.by_text is not None:
+            texts = [row_text(request) for request in requests]
+            return self._once(job, requests, fitted.by_text.choose(texts, self._settings.budget))
         checked = [audited(row_text(request)) for request in requests]
         if fitted.choice == "on":
             first = job.ask(requests, self._on)
@@ -174,6 +194,15 @@ class AutoClient:
             first[row] = merged(first[row], answer) if chosen[row] else merged(answer, first[row])
         return first
 
+    def _once(self, job: _Job, requests: list[EngineRequest], think: list[bool]) -> list[EngineAnswer]:
+        """Asks each row in its mode, once."""
+        found: dict[int, EngineAnswer] = {}
+        for on, reasoning in ((False, self._off), (True, self._on)):
+            rows = [row for row, yes in enumerate(think) if yes == on]
+            answers = job.ask([requests[row] for row in rows], reasoning) if rows else []
+            found |= dict(zip(rows, answers, strict=True))
+        return [found[row] for row in range(len(requests))]
+
     def _agree(self, fitted: Fitted, pairs: list[tuple[EngineAnswer, EngineAnswer]]) -> None:
         """Counts audited rows on which both modes agree; where that has fallen, a pilot is due."""
         whole = [pair for pair in pairs if not any(each.thinking_cut for each in pair)]
@@ -202,70 +231,55 @@ class AutoClient:
         return found
 
     def _decide(self, job: _Job) -> dict[int, EngineAnswer]:
-        """Finds what is fitted, or fits it: then some rows are answered already."""
+        """Finds what is fitted, or goes on with the pilot: then some rows are answered already."""
         remembered = self._settings.remembered
         while True:
             text = remembered if remembered not in {None, self._outdated} else self._shelf.claim()
             if text is MINE or (text is not None and text == self._outdated):
-                return self._pilot(job)
-            if text is not None:
+                return self._ask_pilot(job)
+            if text is None:
+                self._sleep(_ASK_AGAIN_S)
+                if job.answers.cancelled():
+                    raise CancelledError
+                continue
+            try:
                 self._text, self._fitted = text, Fitted.from_json(text)
-                return {}
-            self._sleep(_ASK_AGAIN_S)
-            if job.answers.cancelled():
-                raise CancelledError
+            except ValueError as error:
+                _log.warning("what an earlier run has fitted cannot be used: %s", error)
+                self._outdated = text
+                continue
+            return {}
 
-    def _pilot(self, job: _Job) -> dict[int, EngineAnswer]:
-        """Asks rows of the job in both modes and fits the router; returns their answers."""
-        size = pilot_size(max(self._settings.rows or 0, len(job.requests)))
-        texts = [row_text(request) for request in job.requests]
-        rows = [int(row) for row in pilot_rows(texts, size, lengths=[float(len(text)) for text in texts])]
+    def _ask_pilot(self, job: _Job) -> dict[int, EngineAnswer]:
+        """Asks rows of the job in both modes, and fits the router when they are enough."""
+        pilot = self._pilot = self._pilot or self._new_pilot()
+        rows = pilot.pick(job.requests)
         requests = [job.requests[row] for row in rows]
-        labels = [self._reader.label(request.label) for request in requests]
-        known = sum(label is not None for label in labels) > len(rows) // 2
         cheap = self._first(job, requests, figures=True)
-        draws = range(1, 1 if known else SAMPLES)
-        costly = [job.ask(requests, self._on)]
-        costly += [job.ask(requests, self._on, temperature=_TEMPERATURE, seed=seed) for seed in draws]
-        values = [self._reader.answer(each) for each in cheap]
-        outcome = Pilot(
-            cheap_answers=values,
-            costly_answers=[[self._reader.answer(each[row]) for each in costly] for row in range(len(rows))],
-            cheap_tokens=[each.generated_tokens for each in cheap],
-            costly_tokens=[each.generated_tokens for each in costly[0]],
-            thinking_tokens=[each.thinking_tokens for each in costly[0]],
-            truncated=[[each[row].thinking_cut for each in costly] for row in range(len(rows))],
-            labels=labels if any(label is not None for label in labels) else None,
-            same=str.__eq__,
-        ).outcome()
-        signals = signals_of(requests, cheap, values)
-        router = _fit(signals, outcome, self._settings.shape)
-        decision = Cascade().decide_query(outcome, router, self._settings.budget, self._settings.rows)
-        per_row = decision.choice == "per_row"
-        self._fitted = Fitted.of(
-            self._settings.policy,
-            decision.choice,
-            decision.reason,
-            outcome,
-            router if per_row else None,
-            sum(
-                a is not None and a == self._reader.answer(b) for a, b in zip(values, costly[0], strict=True)
-            ),
-        )
-        self._text = self._fitted.to_json()
-        self._shelf.put(self._text)
+        draws = [job.ask(requests, self._on)]
+        for seed in range(1, 1 if pilot.labelled(requests) else SAMPLES):
+            draws += [job.ask(requests, self._on, temperature=_TEMPERATURE, seed=seed)]
+        pilot.add(requests, cheap, draws)
         # Both answers are paid for: the one that the decision would have taken is given.
-        think = [decision.choice == "on"] * len(rows)
-        if per_row and router is not None:
-            think = [bool(each) for each in router.choose(signals, self._settings.budget)]
+        think = self._put(pilot)[-len(rows) :] if pilot.enough else [True] * len(rows)
         found = {}
         for place, row in enumerate(rows):
-            first, second = cheap[place], costly[0][place]
+            first, second = cheap[place], draws[0][place]
             kept = merged(first, second) if think[place] else merged(second, first)
-            for draw in costly[1:]:
+            for draw in draws[1:]:
                 kept = merged(draw[place], kept)
             found[row] = kept
         return found
+
+    def _put(self, pilot: PilotPass) -> list[bool]:
+        self._fitted, think = pilot.fit()
+        self._text, self._pilot = self._fitted.to_json(), None
+        self._shelf.put(self._text)
+        return think
+
+    def _new_pilot(self) -> PilotPass:
+        of = self._settings
+        return PilotPass(self._reader, of.policy, of.shape, of.budget, of.rows)
 
 
 class _Job:
@@ -326,14 +340,6 @@ def merged(first: EngineAnswer, second: EngineAnswer) -> EngineAnswer:
         thinking_tokens=first.thinking_tokens + second.thinking_tokens,
         retries=first.retries + second.retries,
     )
-
-
-def _fit(signals: Signals, outcome: PilotOutcome, shape: str) -> Router | None:
-    """The router of a pilot; None where too few of its rows could be scored."""
-    try:
-        return Router.fit(signals, outcome, shape=shape)
-    except ValueError:
-        return None
 
 
 def _about_figures(answer: EngineAnswer) -> bool:

@@ -31,8 +31,10 @@ def open_auto(
     # numpy and what fits routers come only with calls that need them
     from spark_llm.router import Budget
     from spark_llm.worker.auto import AutoClient, AutoSettings
+    from spark_llm.worker.by_text import published
     from spark_llm.worker.first_pass import AnswerReader
 
+    policy = conf.text("spark.llm.reasoning.policy")
     return AutoClient(
         lambda: clients.client_for(conf, environ),
         modes.off,
@@ -40,11 +42,12 @@ def open_auto(
         AnswerReader(parse),
         shelf_for(call, environ),
         AutoSettings(
-            policy=conf.text("spark.llm.reasoning.policy"),
+            policy=policy,
             budget=Budget(row_tokens=conf.get("spark.llm.reasoning.budget")),
             rows=call.rows,
             shape=call.router_key,
             remembered=call.router,
+            published=published(conf) if policy == "semantic_router" else None,
         ),
     )
 

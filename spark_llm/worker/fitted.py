@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from spark_llm.router import Router
+from spark_llm.worker.by_text import TextGain
 
 if TYPE_CHECKING:
-    from spark_llm.router.cascade import Choice
+    from spark_llm.router.cascade import Choice, Decision
     from spark_llm.router.pilot import PilotOutcome
 
 VERSION: Final = 1
@@ -33,6 +34,7 @@ class Fitted:
         thinking_tokens: to allow a row's thinking; None: as many as the call allows.
         router: for per_row, where the policy has one that was fitted.
         agreed: rows of the pilot that both modes answered alike.
+        by_text: for the policy text: what it decides with.
     """
 
     policy: str
@@ -48,24 +50,25 @@ class Fitted:
     thinking_tokens: int | None
     router: Router | None
     agreed: int
+    by_text: TextGain | None = None
 
     @classmethod
     def of(
         cls,
         policy: str,
-        choice: Choice,
-        reason: str,
+        decision: Decision,
         outcome: PilotOutcome,
         router: Router | None,
         agreed: int,
+        by_text: TextGain | None = None,
     ) -> Fitted:
         """The summary of a pilot."""
         low, high = outcome.interval()
         gain = outcome.mean_gain()
         return cls(
             policy=policy,
-            choice=choice,
-            reason=reason,
+            choice=decision.choice,
+            reason=decision.reason,
             gain=0.0 if math.isnan(gain) else gain,
             low=low,
             high=high,
@@ -76,6 +79,7 @@ class Fitted:
             thinking_tokens=outcome.thinking_budget_tokens(),
             router=router,
             agreed=agreed,
+            by_text=by_text,
         )
 
     def to_json(self) -> str:
@@ -96,8 +100,12 @@ class Fitted:
         told = json.loads(text)
         if not isinstance(told, dict) or told.pop("version", None) != VERSION:
             raise ValueError("not a fitted router of this version")
-        router = told.pop("router", None)
+        router, by_text = told.pop("router", None), told.pop("by_text", None)
         try:
-            return cls(router=None if router is None else Router.from_json(json.dumps(router)), **told)
+            return cls(
+                router=None if router is None else Router.from_json(json.dumps(router)),
+                by_text=None if by_text is None else TextGain(*by_text),
+                **told,
+            )
         except TypeError as error:
             raise ValueError(f"not a fitted router: {error}") from error

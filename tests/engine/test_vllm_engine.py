@@ -206,6 +206,8 @@ def test_a_constraint_the_engine_refuses_fails_its_rows(client):
 
 def test_thinking_is_switched_by_request_and_stays_out_of_the_answer(client):
     """Arithmetic with and without thinking, free and typed, and with a budget that cuts the thinking off."""
+    if not (DEMO_MODEL / "model.safetensors").exists():
+        pytest.skip("only the demo model thinks")
     examples = held_out(1, 24)["arithmetic"]
     users = [example.user for example in examples]
     integer = Constraint(regex="-?[0-9]{1,6}")
@@ -225,12 +227,8 @@ def test_thinking_is_switched_by_request_and_stays_out_of_the_answer(client):
         # The mode is switched in the prompt's last tokens: what is before them is in the cache.
         assert all(one.prompt_tokens - one.cached_prompt_tokens < 64 for one in on)
         right = [one.text == example.answer for one, example in zip(on, examples, strict=True)]
-        assert (
-            sum(right)
-            > 20
-            > 8
-            > sum(one.text == each.answer for one, each in zip(off, examples, strict=True))
-        )
+        assert sum(right) > 20
+    assert sum(one.text == example.answer for one, example in zip(off, examples, strict=True)) < 8
     assert all(one.generated_tokens - one.thinking_tokens <= 8 for one in typed)
     cut = asked(integer, on=True, fields=switch, budget_tokens=3)
     assert all(one.thinking_cut and one.thinking_tokens == 3 and one.text.isdigit() for one in cut)

@@ -13,10 +13,12 @@ from spark_llm.engine.answers import from_error
 from spark_llm.engine.fake import FakeEngine
 from spark_llm.engine.fake_rules import Rule
 from spark_llm.engine.types import EngineAnswer, EngineRequest, Reasoning, Sampling
-from spark_llm.errors import request_rejected
+from spark_llm.errors import SparkLLMError, request_rejected
 from spark_llm.router import Budget
+from spark_llm.router.text import TextClassifier
 from spark_llm.worker.answer import AnswerParser
 from spark_llm.worker.auto import AutoClient, AutoSettings, merged
+from spark_llm.worker.by_text import published
 from spark_llm.worker.command import parse_type
 from spark_llm.worker.first_pass import AnswerReader, row_text
 from spark_llm.worker.fitted import Fitted
@@ -60,8 +62,8 @@ class Board:
         self.text, self.holder, self.gave_up = None, None, 0
 
     def claim(self):
-        if self.text is None and self.holder is None:
-            self.holder = threading.get_ident()
+        if self.text is None and self.holder in {None, "me"}:
+            self.holder = "me"
             return MINE
         return self.text
 
@@ -180,7 +182,7 @@ def test_thinking_that_was_cut_off_is_counted_and_no_answer():
 
 def test_the_pilot_waits_for_the_task_that_is_at_it():
     board, engine, waits = Board(), Recorder(), []
-    board.holder = 1
+    board.holder = "another"
     client = auto(engine, board)
 
     def sleep(_):
@@ -301,6 +303,60 @@ def test_what_is_kept_is_read_again_and_nothing_else():
     for text in ("{}", '{"version": 1}', "[]", '{"version": 99}'):
         with pytest.raises(ValueError, match="fitted router"):
             Fitted.from_json(text)
+
+
+def test_small_slices_gather_one_pilot():
+    board, engine, table = Board(), Recorder(), rows(60, 60)
+    client = auto(engine, board)
+    answers = [answer for at in range(0, 120, 20) for answer in ask(client, table[at : at + 20])]
+    assert accuracy(table, answers) >= 118
+    assert Fitted.from_json(board.text).rows == 50
+
+
+def test_a_table_too_small_for_a_pilot_is_fitted_at_its_end():
+    board, table = Board(), rows(15, 15)
+    client = auto(Recorder(), board)
+    assert accuracy(table, ask(client, table)) == 30
+    assert board.text is None
+    client.close()
+    assert Fitted.from_json(board.text).rows == 30
+
+
+def test_what_cannot_be_read_is_fitted_anew():
+    board, table = Board(), rows(60, 60)
+    assert accuracy(table, ask(auto(Recorder(), board, remembered="{}"), table)) >= 118
+    assert Fitted.from_json(board.text).rows == 50
+
+
+def test_by_text_each_row_is_asked_once():
+    board, engine, table = Board(), Recorder(), rows(200, 400)
+    answers = ask(auto(engine, board, policy="text"), table)
+    assert accuracy(table, answers) >= 0.99 * len(table)
+    assert sum(answer.passes == 1 for answer in answers) == len(table) - 50
+    assert engine.on <= 2 * 50 + 200
+    again = Recorder()
+    assert accuracy(table, ask(auto(again, remembered=board.text, policy="text"), table)) >= 0.99 * len(table)
+    assert again.on <= 200
+
+
+def test_the_published_policy_needs_no_pilot(tmp_path):
+    texts = [f"{word} {n}" for word in ("hard", "easy") for n in range(40)]
+    file = tmp_path / "subjects.safetensors"
+    TextClassifier.fit(texts, ["math"] * 40 + ["history"] * 40).save(file)
+    conf = {"spark.llm.reasoning.classifier": str(file)}
+    engine, table = Recorder(), rows(100, 100)
+    answers = ask(auto(engine, policy="semantic_router", published=published(parse_conf(conf))), table)
+    assert accuracy(table, answers) == len(table)
+    assert engine.on == 100
+    other = published(parse_conf(conf | {"spark.llm.reasoning.categories": '{"history": true}'}))
+    engine = Recorder()
+    ask(auto(engine, policy="semantic_router", published=other), table)
+    assert [requests for requests, sampling in engine.asked if sampling.reasoning.on] == [
+        [request for request in table if "easy" in request.user]
+    ]
+    for path in ({}, {"spark.llm.reasoning.classifier": str(tmp_path / "none")}):
+        with pytest.raises(SparkLLMError, match="LLM_INVALID_CONF.*TextClassifier"):
+            published(parse_conf(path))
 
 
 def test_settings_reach_the_client(monkeypatch):
