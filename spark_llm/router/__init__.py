@@ -1,15 +1,15 @@
-"""Which rows are worth the costly arm: reasoning on instead of off, or the large model instead of the small one; pure.
+"""Which rows are worth the costly arm: reasoning on and not off, the large model and not the small; pure.
 
 rows ─► sample    a pilot of 2 % (50 to 300 rows) is answered by both arms
-     ─► pilot     gain per row from labels, else from repeated answers; its mean with an interval; tokens it takes
+     ─► pilot     gain per row from labels, else from repeated answers; its mean, an interval, tokens
      ─► cascade   the whole query off, on, or per row, with the reason in words and numbers
 first pass, cheap arm ─► signals   log-probability, margin, length, parse failure, agreement, text
      ─► router    expected gain (calibrated) and expected extra tokens of each row
      ─► budget    fractional knapsack on gain per extra token, over a table or window by window
-second pass, costly arm, on the rows chosen ─► audit   1 % gets both: where agreement falls, the pilot runs anew
+second pass, costly arm, rows chosen ─► audit   1 % gets both: where agreement falls, a new pilot
 
-`modes` says how a model is told to reason or not. `policies` names them all; `semantic_router` is the published one.
-Source: arXiv 2510.08731.
+`modes` says how a model is told to reason or not; `policies` names the policies, `semantic_router` is the
+published one. Source: arXiv 2510.08731.
 """
 
 from __future__ import annotations

@@ -30,8 +30,8 @@ def audited(key: str, share: float = SHARE) -> bool:
 class Audit:
     """Counts agreement on audited rows and says when it fell below that of the pilot.
 
-    The test is the two-proportion z test with pooled variance, one-sided. It is made again as audited rows grow by a
-    quarter; the k-th spends `6 / (π·k)²` of a level of 1 %, so that all together stay below it.
+    The test is the two-proportion z test with pooled variance, one-sided. It is made again as audited rows
+    grow by a quarter; the k-th spends `6 / (π·k)²` of a level of 1 %, so that all together stay below it.
 
     Attributes:
         pilot_agree: pilot rows on which both arms gave the same answer.
@@ -79,4 +79,7 @@ class Audit:
             return "no rows audited yet"
         now, then = self.agree / self.rows, self.pilot_agree / self.pilot_rows
         verdict = "fallen: the router is fitted anew" if self.drifted else "no significant fall"
-        return f"arms agree on {now:.1%} of {self.rows} audited rows, {then:.1%} of {self.pilot_rows} in the pilot: {verdict}"
+        agree = (
+            f"arms agree on {now:.1%} of {self.rows} audited rows, {then:.1%} of {self.pilot_rows} pilot rows"
+        )
+        return f"{agree}: {verdict}"

@@ -57,8 +57,8 @@ class Budget:
 def knapsack(gain: Floats, extra_tokens: Floats, tokens: float, most_rows: float = np.inf) -> Bools:
     """The rows with most gain per extra token that fit; the first that does not fit ends the list.
 
-    The fractional knapsack's solution without its fraction: at most one row's gain below the optimum. Rows that
-    gain nothing are never taken, rows that gain and take no more tokens always.
+    The fractional knapsack's solution without its fraction: at most one row's gain below the optimum. Rows
+    that gain nothing are never taken, rows that gain and take no more tokens always.
 
     Args:
         gain: expected, shape (rows,).
@@ -79,7 +79,7 @@ def knapsack(gain: Floats, extra_tokens: Floats, tokens: float, most_rows: float
 
 
 def worthwhile(gain: Floats, extra_tokens: Floats, tolerance: float = TOLERANCE) -> Bools:
-    """Without a budget: the best rows, until all that is left would gain less than `tolerance` per row of the table.
+    """Without a budget: the best rows, until the others would gain less than `tolerance` per row.
 
     Args:
         gain: expected, shape (rows,).
@@ -96,15 +96,15 @@ def worthwhile(gain: Floats, extra_tokens: Floats, tolerance: float = TOLERANCE)
 def _order(gain: Floats, cost: Floats) -> npt.NDArray[np.int64]:
     """Positions by gain per token, highest first; equal ones by gain, then as they come."""
     density = gain / np.maximum(cost, 1.0)
-    return np.lexsort((-gain, -density))
+    return np.asarray(np.lexsort((-gain, -density)))
 
 
 class Stream:
     """Chooses window by window, where rows to come are not known; what a window leaves, the next may spend.
 
-    A row is taken where its gain per token is among the best of all rows seen so far, this window's included, so
-    that a window of hard rows gets more than one of easy ones. Expected tokens are corrected by what the
-    chosen rows took.
+    A row is taken where its gain per token is among the best of all rows seen so far, this window's
+    included, so that a window of hard rows gets more than one of easy ones. Expected tokens are corrected by
+    what the chosen rows took.
 
     Args:
         router: fitted.
@@ -126,9 +126,7 @@ class Stream:
         self._router, self._budget, self._rows, self._tolerance = router, budget, rows, tolerance
         self._gain, self._cost = np.zeros(0), np.zeros(0)
         self.seen_rows = self.chosen_rows = 0
-        self.spent_tokens = 0.0
-        """Extra tokens of the chosen rows: as measured, as expected where not measured yet."""
-        self._measured = self._measured_expected = 0.0
+        self._booked = self._measured_expected = self._measured = 0.0
         self._measured_rows = 0
 
     @property
@@ -138,42 +136,41 @@ class Stream:
             return 1.0
         return self._measured / self._measured_expected
 
+    @property
+    def spent_tokens(self) -> float:
+        """Extra tokens of the chosen rows: as measured, as expected where not measured yet."""
+        return self._measured + self.cost_factor * max(self._booked - self._measured_expected, 0.0)
+
     def choose(self, signals: Signals) -> Bools:
         """Whether each row of the window gets the costly arm, shape (rows,)."""
         expected = self._router.expected(signals)
-        gain, cost = expected.gain, np.maximum(expected.extra_tokens, 0.0) * self.cost_factor
-        self._gain = np.concatenate([self._gain, gain])[-MOST_REMEMBERED:]
-        self._cost = np.concatenate([self._cost, cost])[-MOST_REMEMBERED:]
+        self._gain = np.concatenate([self._gain, expected.gain])[-MOST_REMEMBERED:]
+        self._cost = np.concatenate([self._cost, expected.extra_tokens])[-MOST_REMEMBERED:]
         self.seen_rows += signals.rows
-        tokens, most_rows = self._allowance()
-        if not self._budget.limited:
-            # As good a share of the remembered rows as a table of them would give.
-            taken = (
-                worthwhile(self._gain, self._cost, self._tolerance)[-signals.rows :]
-                if signals.rows
-                else gain > 0
-            )
+        window = slice(max(len(self._gain) - signals.rows, 0), None)
+        cost = self._cost * self.cost_factor
+        if self._budget.limited:
+            tokens, most_rows = self._left()
+            # What the window may spend, as if all remembered rows might spend as much each.
+            times = len(self._gain) / max(signals.rows, 1)
+            among_best = knapsack(self._gain, cost, tokens * times, most_rows * times)[window]
+            taken = knapsack(np.where(among_best, self._gain[window], 0.0), cost[window], tokens, most_rows)
         else:
-            rate = len(self._gain) / max(signals.rows, 1)
-            taken = knapsack(self._gain, self._cost, tokens * rate, most_rows * rate)[
-                len(self._gain) - signals.rows :
-            ]
-            # The window's own rows may be better than what was seen: its allowance and the savings bound it.
-            held = knapsack(np.where(taken, gain, 0.0), cost, *self._left())
-            taken &= held
+            taken = worthwhile(self._gain, cost, self._tolerance)[window]
+        # A window longer than what is remembered: its oldest rows are not weighed.
+        taken = np.concatenate([np.zeros(signals.rows - len(taken), bool), taken])
         self.chosen_rows += int(taken.sum())
-        self.spent_tokens += float(cost[taken].sum())
+        self._booked += float(expected.extra_tokens[taken].sum())
         return taken
 
     def measured(self, expected_tokens: float, tokens: float, rows: int) -> None:
         """Tells what chosen rows took.
 
         Args:
-            expected_tokens: of these rows, as `Router.expected` said.
+            expected_tokens: of these rows, as `Router.expected` says.
             tokens: extra tokens they took.
             rows: how many.
         """
-        self.spent_tokens += tokens - expected_tokens * self.cost_factor
         self._measured += tokens
         self._measured_expected += expected_tokens
         self._measured_rows += rows
@@ -181,12 +178,7 @@ class Stream:
     def _left(self) -> tuple[float, float]:
         """Tokens and rows that may still be spent on what was seen."""
         rows = self.seen_rows if self._rows is None else max(self._rows, self.seen_rows)
-        of_seen = self.seen_rows / rows if rows else 1.0
-        tokens = self._budget.tokens(rows) * of_seen - self.spent_tokens
-        share = (
-            np.inf if self._budget.share is None else self._budget.share * self.seen_rows - self.chosen_rows
-        )
-        return max(tokens, 0.0), max(share, 0.0)
-
-    def _allowance(self) -> tuple[float, float]:
-        return self._left()
+        tokens = self._budget.tokens(rows) * self.seen_rows / max(rows, 1) - self.spent_tokens
+        share = self._budget.share
+        most_rows = np.inf if share is None else round(share * self.seen_rows) - self.chosen_rows
+        return max(tokens, 0.0), max(most_rows, 0.0)

@@ -27,8 +27,8 @@ class Calibrator:
     """A monotone map from logits to chances.
 
     Attributes:
-        method: `none` is the logistic function; `temperature` divides the logit; `platt` also shifts it; `isotonic`
-            steps from chance to chance.
+        method: `none` is the logistic function; `temperature` divides the logit; `platt` also shifts it;
+            `isotonic` steps from chance to chance.
         slope: of the logit.
         shift: of the logit.
         at: logits where isotonic steps are, ascending.
@@ -69,8 +69,8 @@ class Calibrator:
 def fit_calibrator(logits: Floats, y: Floats, method: Method) -> Calibrator:
     """Fits to logits of rows that the scores were not fitted to.
 
-    Platt's targets are smoothed as he does (rows of an outcome plus one, over plus two); a slope that is not positive
-    says that scores are worthless, and leaves the base rate.
+    Platt's targets are smoothed as he does (rows of an outcome plus one, over plus two); a slope that is not
+    positive says that scores are worthless, and leaves the base rate.
 
     Args:
         logits: shape (rows,).
@@ -115,7 +115,7 @@ def log_loss(p: Floats, y: Floats) -> float:
 
 
 def ece(expected: Floats, seen: Floats, bins: int = BINS) -> float:
-    """Expected calibration error over equally wide bins: mean distance of what was expected and seen (Guo et al. 2017).
+    """Expected calibration error over equally wide bins: mean distance of expected and seen (Guo 2017).
 
     Args:
         expected: chances, or gains between -1 and 1, shape (rows,).
@@ -142,7 +142,7 @@ def folds(rows: int, count: int, seed: int) -> Iterator[tuple[Ints, Ints]]:
 
 
 def auc(score: Floats, positive: Floats) -> float:
-    """Area under the ROC curve: chance that a positive row has the higher score; 0.5 where one kind is missing.
+    """Area under the ROC curve: chance that a positive row scores higher; 0.5 where one kind is missing.
 
     Args:
         score: shape (rows,).

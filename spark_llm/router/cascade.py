@@ -50,9 +50,9 @@ class Cascade:
     ) -> Decision:
         """Decides a query.
 
-        Off, where the upper end of the gain's interval is below `smallest_gain`. On, where the lower end is above
-        it and no signal tells rows apart (AUC below 0.55 in cross-validation), unless the budget forbids it.
-        Otherwise per row: then no row is escalated whose expected gain is not above 0.
+        Off, where the upper end of the gain's interval is below `smallest_gain`. On, where the lower end is
+        above it and no signal tells rows apart (AUC below 0.55 in cross-validation), unless the budget
+        forbids it. Otherwise per row: then no row is escalated whose expected gain is not above 0.
 
         Args:
             outcome: of the pilot.

@@ -30,8 +30,8 @@ def columns_of(signals: Signals, *, text: bool) -> dict[str, Floats]:
 
     Args:
         signals: of the rows.
-        text: adds length, count of numbers, and whether there is an equals sign (arXiv 2409.12183: thinking helps
-            where there is symbolic work).
+        text: adds length, count of numbers, and whether there is an equals sign (arXiv 2409.12183: thinking
+            helps where there is symbolic work).
     """
     found = dict(signals.known())
     if text and signals.prompts is not None:
@@ -68,8 +68,13 @@ class Features:
             if len(known) and known.std() > 1e-9:
                 bend = float(np.quantile(known, 0.9)) if name in BENDS else None
                 kept.append((name, float(known.mean()), float(known.std()), bend))
-        columns = list(zip(*kept, strict=True)) if kept else [(), (), (), ()]
-        return cls(*(tuple(column) for column in columns), text=text)
+        return cls(
+            tuple(name for name, *_ in kept),
+            tuple(centre for _, centre, _, _ in kept),
+            tuple(scale for _, _, scale, _ in kept),
+            tuple(bend for *_, bend in kept),
+            text,
+        )
 
     def matrix(self, signals: Signals) -> Floats:
         """Shape (rows, columns); a missing value counts as the mean."""

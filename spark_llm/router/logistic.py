@@ -37,8 +37,8 @@ def fit_logistic(
         weights: of rows, at least 0.
 
     Returns:
-        Coefficients of shape (features,), and the intercept. Half a row of each outcome is added to the base rate,
-        so that a pilot without any of one has a finite intercept.
+        Coefficients of shape (features,), and the intercept. Half a row of each outcome is added to the base
+        rate, so that a pilot without any of one has a finite intercept.
     """
     rows, features = x.shape
     w = np.ones(rows) if weights is None else weights

@@ -1,7 +1,7 @@
 """How a model family is told to reason or not: a table, and the look-up by name or architecture.
 
-The table is data; users put families of their own before it. Switches are those of the families' chat templates and
-of vLLM's reasoning parsers. Source: arXiv 2510.08731 (Qwen3, DeepSeek, gpt-oss).
+The table is data; users put families of their own before it. Switches are those of the families' chat
+templates and of vLLM's reasoning parsers. Source: arXiv 2510.08731 (Qwen3, DeepSeek, gpt-oss).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class Family:
     Attributes:
         name: for messages and EXPLAIN.
         models: regular expression, looked for in the model's name or path in lower case.
-        architectures: regular expression, looked for in the architecture's name in lower case; used where no family
-            knows the name.
+        architectures: regular expression, looked for in the architecture's name in lower case; used where no
+            family knows the name.
         off: what a chat request gains so that the model does not reason; None where it cannot be told so.
         on: the same so that it reasons; None where it cannot.
         off_thinks: whether `off` means little thinking rather than none.
@@ -78,7 +78,7 @@ class Family:
             except re.error as error:
                 raise ValueError(f"{key} is no regular expression: {entry[key]!r} ({error})") from error
         for key in ("off", "on"):
-            if not isinstance(entry.get(key, {}), (dict, type(None))):
+            if type(entry.get(key)) not in {dict, type(None)}:
                 raise ValueError(f"{key} must be an object or null, not {entry[key]!r}")
         return cls(**entry)
 
@@ -97,7 +97,8 @@ FAMILIES: Final = (
     Family("Qwen3 Thinking", models=r"qwen3.*thinking", off=None, parser="qwen3"),
     Family("Qwen3 Instruct", models=r"qwen3.*(instruct-2507|coder|next.*instruct)", on=None),
     Family("QwQ", models=r"qwq", off=None, parser="deepseek_r1"),
-    Family("Qwen3", models=r"qwen-?3", architectures=r"^qwen3", **_template("enable_thinking", parser="qwen3")),
+    Family("Qwen3", models=r"qwen-?3", architectures=r"^qwen3",
+           **_template("enable_thinking", parser="qwen3")),
     Family("DeepSeek-R1", models=r"deepseek.*r1", off=None, parser="deepseek_r1"),
     Family("DeepSeek-V4", models=r"deepseek.*v4", architectures=r"^deepseekv4",
            **_template("thinking", parser="deepseek_v4")),

@@ -147,7 +147,7 @@ class Oracle:
     def fit(self, signals: Signals, outcome: PilotOutcome) -> None:
         """Learns nothing."""
 
-    def scores(self, signals: Signals) -> Floats:
+    def scores(self, signals: Signals) -> Floats:  # noqa: ARG002
         """The gains."""
         return np.asarray(self.gains, np.float64)
 

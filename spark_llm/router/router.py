@@ -87,8 +87,8 @@ class Router:
     """Fitted to the pilot of a query shape.
 
     The expected gain is `P(cheap wrong)·P(costly right | cheap wrong) − P(cheap right)·P(costly wrong | cheap
-    right)`: what makes the cheap arm fail is easy to see and has many examples in a pilot, what makes the costly one
-    succeed has few, so it is held closer to a constant, and the last factor is one.
+    right)`: what makes the cheap arm fail is easy to see and has many examples in a pilot, what makes the
+    costly one succeed has few, so it is held closer to a constant, and the last factor is one.
 
     Attributes:
         shape: fingerprint of the query's shape; a router is used for no other.
@@ -173,7 +173,8 @@ class Router:
 
         Args:
             signals: of all rows.
-            budget: None is no limit: then rows are taken until the others would gain less than `tolerance` together.
+            budget: None is no limit: then rows are taken until the others would gain less than `tolerance`
+                together.
             tolerance: see `budget.worthwhile`.
 
         Returns:
@@ -224,8 +225,9 @@ class Router:
             plot = tuple((float(e), float(s), float(w)) for e, s, w in quality["plot"])
             return cls(
                 str(found["shape"]), Features.from_dict(found["features"]), _to_linear(found["wrong"]),
-                Calibrator.from_dict(found["calibrator"]), _to_linear(found["helped"]), float(found["harmed"]),
-                _to_linear(found["tokens"]), float(found["tokens_factor"]), float(found["most_tokens"]),
+                Calibrator.from_dict(found["calibrator"]), _to_linear(found["helped"]),
+                float(found["harmed"]), _to_linear(found["tokens"]), float(found["tokens_factor"]),
+                float(found["most_tokens"]),
                 Quality(**{**quality, "plot": plot}), str(found["model"]),
             )  # fmt: skip
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -295,7 +297,7 @@ def _better(one: Floats, other: Floats, y: Floats) -> bool:
 
 
 def _calibrator(logits: Floats, y: Floats) -> Calibrator:
-    """Platt's map where it fits better by more than a standard error: few features need none, and it costs noise."""
+    """Platt's map where it fits better by more than a standard error: few features need none."""
     platt = fit_calibrator(logits, y, "platt")
     return platt if _better(platt.slope * logits + platt.shift, logits, y) else Calibrator()
 
@@ -306,7 +308,7 @@ def _quality(held_out: _HeldOut, target: _Targets, calibrator: Calibrator, seed:
     rng = np.random.default_rng(seed)
     by_chance = [ece(chance, (rng.random(len(chance)) < chance).astype(float)) for _ in range(20)]
     return Quality(
-        len(gain), auc(gain, np.clip(target.fixed, 0.0, 1.0)), ece(raw, target.wrong), ece(chance, target.wrong),
+        len(gain), auc(gain, np.clip(target.fixed, 0, 1)), ece(raw, target.wrong), ece(chance, target.wrong),
         float(np.mean(by_chance)), float(np.where(gain > 0, target.gain, 0.0).mean()),
         tuple(reliability(chance, target.wrong)),
     )  # fmt: skip

@@ -37,15 +37,16 @@ def pilot_rows(
 ) -> Ints:
     """Positions of the pilot's rows, ascending: of each stratum its share, the rows with the smallest hashes.
 
-    A row's hash depends on its key alone, so that the same table gives the same pilot in whatever order it comes,
-    and a longer one keeps most of it. Within a stratum every row has the same chance, and strata have the same
-    shares as in the table: the plain mean over the pilot is unbiased up to rounding.
+    A row's hash depends on its key alone, so that the same table gives the same pilot in whatever order it
+    comes, and a longer one keeps most of it. Within a stratum every row has the same chance, and strata have
+    the same shares as in the table: the plain mean over the pilot is unbiased up to rounding.
 
     Args:
         keys: text of each row, shape (rows,); rows are expected to be distinct.
         size: how many rows.
         lengths: of each row, in any unit; strata are its quarters.
-        answers: of the cheap arm where it has answered; the most frequent ones make strata, the others share one.
+        answers: of the cheap arm where it has answered; the most frequent ones make strata, the others share
+            one.
 
     Returns:
         Shape (min(size, rows),).

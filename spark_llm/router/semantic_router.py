@@ -1,6 +1,7 @@
 """The published policy: a category, a table that says which categories reason, and the entropy rule.
 
-Source: arXiv 2510.08731 and the public code of vllm-project/semantic-router of October 2025; thresholds are its.
+Source: arXiv 2510.08731 and the public code of vllm-project/semantic-router of October 2025; thresholds are
+its.
 """
 
 from __future__ import annotations

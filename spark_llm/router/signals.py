@@ -29,7 +29,7 @@ TEXTS: Final = ("prompts", "answers")
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """Signals of `rows` rows after the cheap arm's pass. Each is an array of shape (rows,), or None where unknown.
+    """Signals of rows after the cheap arm's pass. Each is an array of shape (rows,), or None where unknown.
 
     A NaN says that a row lacks what others have.
 
@@ -42,8 +42,8 @@ class Signals:
         margin: log-probability of the first answer token less that of its best rival, at least 0.
         answer_tokens: length of the answer, what was thought included.
         parse_failed: 1 where the answer does not fit its type, else 0.
-        second_agrees: 1 where a second small model gives the same answer, else 0; fractions where it was asked
-            more than once.
+        second_agrees: 1 where a second small model gives the same answer, else 0; fractions where it was
+            asked more than once.
         third_agrees: the same of a third.
         neighbours_agree: share of the nearest rows with the same answer, see `neighbours.neighbours_agree`.
     """

@@ -1,7 +1,8 @@
 """Classes of short texts from few labels: an embedding or TF-IDF, logistic regression, one temperature.
 
 texts ─► encoder: sentence-transformers model in a folder, or TF-IDF of words and pairs
-      ─► logistic regression, a coefficient row per class ─► divided by the temperature ─► chance of each class
+      ─► logistic regression, a coefficient row per class ─► divided by the temperature ─► chance of each
+      class
 
 For categories (the published policy), for classes of the user's own, and for "would this row gain". Saved as
 safetensors, read without running anything from the file.
@@ -192,7 +193,7 @@ def _vectorizer(**options: Any) -> Any:
 
 
 def _regression(x: Any, y: npt.NDArray[np.int64], classes: int, strength: float) -> tuple[Floats, Floats]:
-    """Coefficients and intercepts of each class; classes that a fold lacks get a logit far below the others."""
+    """Coefficients and intercepts of each class; classes that a fold lacks get a low one."""
     from sklearn.linear_model import LogisticRegression
 
     coefficients, intercepts = np.zeros((classes, x.shape[1])), np.full(classes, -20.0)
