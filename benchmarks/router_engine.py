@@ -117,7 +117,7 @@ class Engine:
             "spark.llm.model": str(MODEL), "spark.llm.engine.dtype": dtype,
             "spark.llm.engine.maxModelLen": "1024", "spark.llm.engine.kvCacheMemory": "256m",
         })  # fmt: skip
-        launch = launch_of(conf, str(MODEL), "demo", str(socket), this_machine(conf), os.environ)
+        launch = launch_of(conf, str(MODEL), "demo", str(socket), this_machine(), os.environ)
         with (folder / "engine.log").open("w") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", SERVER_MODULE, *launch.arguments],

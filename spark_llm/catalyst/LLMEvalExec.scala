@@ -88,6 +88,9 @@ case class LLMEvalExec(
   /** The query that ran this node: EXPLAIN asks for what it has spent. */
   @transient @volatile private[llm] var query: Option[String] = None
 
+  /** Where the run's fitted router is found, for a call with `reasoning => 'auto'`. */
+  @transient @volatile private[llm] var routerKey: Option[String] = None
+
   override protected def doExecute(): RDD[InternalRow] = {
     val values = AllowedHosts.pinned(LLMConf.userSet(conf)) ++ call.options.model.map("spark.llm.model" -> _)
     val kind = EngineKind.of(values)
@@ -107,7 +110,7 @@ case class LLMEvalExec(
       profile
     }
     query = QueryId.onDriver(sparkContext)
-    val routerKey = Reasoning.routerKey(call, values)
+    routerKey = Reasoning.routerKey(call, values)
     val limits = SharedLimits(values, kind, pilot = routerKey.isDefined)
     if (limits.any) Coordinator.open(sparkContext)
     val input = child.execute()

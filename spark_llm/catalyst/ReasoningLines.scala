@@ -55,12 +55,16 @@ class ReasoningLines(planned: LLMEvalExec, settings: Map[String, String]) {
 
   private def key: Option[String] = Try(Reasoning.routerKey(call, settings)).toOption.flatten
 
-  private def remembered: Option[FittedRouters.Summary] =
-    key.flatMap(FittedRouters.look(_, settings, planned.session.sessionState.newHadoopConf()))
-      .flatMap(FittedRouters.summary)
+  private def kept: Option[String] =
+    planned.routerKey.orElse(key).flatMap(FittedRouters.look(_, settings, planned.session.sessionState.newHadoopConf()))
 
-  private def ran(e: LLMEvalExec): Option[FittedRouters.Summary] =
-    key.flatMap(k => e.query.flatMap(Coordinator.found(_, k))).flatMap(FittedRouters.summary).orElse(remembered)
+  private def remembered: Option[FittedRouters.Summary] = kept.flatMap(FittedRouters.summary)
+
+  private def ran(e: LLMEvalExec): Option[FittedRouters.Summary] = found(e).flatMap(FittedRouters.summary)
+
+  /** What the run went by, as JSON: its own pilot's, else what was remembered. */
+  def found(e: LLMEvalExec): Option[String] =
+    e.routerKey.flatMap(k => e.query.flatMap(Coordinator.found(_, k))).orElse(if (auto) kept else None)
 }
 
 object ReasoningLines {
