@@ -84,7 +84,7 @@ case class CallBlock(planned: LLMEvalExec, ran: Option[LLMEvalExec], unused: Boo
     estimate + after { e =>
       val twins = metric(e, LLMMetrics.DuplicateRows)
       val answered = if (twins > 0) s", ${count(twins.toDouble)} rows answered by the equal row before" else ""
-      count(metric(e, LLMMetrics.Requests).toDouble) + answered
+      count(metric(e, LLMMetrics.Questions).toDouble) + answered
     }
   }
 

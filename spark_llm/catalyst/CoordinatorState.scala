@@ -20,8 +20,10 @@ import com.fasterxml.jackson.databind.JsonNode
  * @param nowNs monotonic clock
  * @param keep  told what is put, by name: for the next queries
  */
-class CoordinatorState(nowNs: () => Long, keep: (String, String) => Unit = (_, _) => ()) {
+class CoordinatorState(nowNs: () => Long, keep: (String, String) => Unit) {
   import CoordinatorState._
+
+  def this(nowNs: () => Long) = this(nowNs, (_, _) => ())
 
   private val budgets = new Recent[String, BudgetLedger](Queries)
   private val failures = new Recent[(String, Long), FailureCounts](Queries)
