@@ -108,6 +108,11 @@ class AutoClient:
         self._threads.submit(self._run, job)
         return answers
 
+    def most_tokens(self, sampling: Sampling) -> int:
+        """Returns what a row may generate at most: one of the pilot is asked in both modes, and again."""
+        thinking = replace(sampling, reasoning=self._on).most_tokens
+        return sampling.max_tokens + SAMPLES * thinking
+
     def close(self) -> None:
         """Fits what was gathered if that will do, or ends the claim; what is under way ends by itself."""
         if self._fitted is None and self._settings.published is None:

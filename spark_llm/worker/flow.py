@@ -105,6 +105,8 @@ class Flow:
             reasoning_of(modes),
         )
         self._auto = open_auto(call, conf, environ, modes, self._parse)
+        auto, sampling = self._auto, self._sampling
+        self._most_tokens = sampling.most_tokens if auto is None else auto.most_tokens(sampling)
         self._most_rows = conf.integer("spark.llm.planner.windowRows")
         self._most_bytes = conf.integer("spark.llm.planner.windowBytes")
         self._most_in_flight = conf.integer("spark.llm.maxInFlightRows")
@@ -246,7 +248,7 @@ class Flow:
     def _submit_within_budget(self, taken: list[Planned], gate: BudgetGate) -> bool:
         """Sends as many as the budget allows at the moment and puts the others back; False: none for now."""
         requests = self._requests(taken) if gate.exceeded is None else []
-        lease = gate.lease(requests, self._sampling.most_tokens, wait=not self._under_way)
+        lease = gate.lease(requests, self._most_tokens, wait=not self._under_way)
         if gate.exceeded is not None:
             self._sent(taken, gate.unanswered(len(taken)))
             return True

@@ -359,6 +359,10 @@ def test_the_published_policy_needs_no_pilot(tmp_path):
             published(parse_conf(path))
 
 
+def test_the_budget_of_tokens_knows_how_much_a_row_may_take():
+    assert auto(Recorder()).most_tokens(Sampling(None, 0.0, 16, None, None)) == 16 + 2 * (16 + 200)
+
+
 def test_settings_reach_the_client(monkeypatch):
     from spark_llm.worker import auto_open
     from spark_llm.worker.command import parse_spec
