@@ -116,6 +116,52 @@ ENTRIES: Final[tuple[Entry, ...]] = (
         scope="restart",
     ),
     _entry(
+        "reasoning.mode", "string", "off",
+        "Whether the model thinks before it answers, for calls without reasoning =>: off, on, or auto, which "
+        "does it on the rows where a pilot says that it pays.",
+        allowed=("off", "on", "auto"),
+    ),
+    _entry(
+        "reasoning.maxThinkingLen", "int", "512",
+        "Longest thinking before an answer, for calls without reasoning_budget =>, in tokens. It comes on "
+        "top of the answer's length.",
+        low=1,
+    ),
+    _entry(
+        "reasoning.policy", "string", "cascade",
+        "Who decides at auto: cascade (a pilot, then how sure the answers without thinking are), "
+        "semantic_router (the published one: by subject of the text), or text (a classifier of it).",
+        allowed=("cascade", "semantic_router", "text"),
+    ),
+    _entry(
+        "reasoning.budget", "float", None,
+        "What auto may spend on thinking over the whole query: generated tokens per row on average, beyond "
+        "what the rows take without thinking; unset: as much as the gain is worth.",
+        low=0,
+    ),
+    _entry(
+        "reasoning.dir", "string", None,
+        "Folder, of any file system that Spark knows, where it is kept what pilots found, query shape by "
+        "query shape, so that the next run needs none; unset: every query has its own pilot.",
+    ),
+    _entry(
+        "reasoning.classifier", "string", None,
+        "For the policy semantic_router: file of a classifier of subjects, on each executor, as "
+        "spark_llm.router.text.TextClassifier saves it.",
+    ),
+    _entry(
+        "reasoning.categories", "json", None,
+        'For the policy semantic_router: which subjects think, such as {"math": true}; unset: the published '
+        "table, math, physics and chemistry.",
+    ),
+    _entry(
+        "reasoning.modes", "json", None,
+        "Model families beside those that are known, and how a request switches their thinking: "
+        '{"NAME": {"models": REGEX, "off": FIELDS, "on": FIELDS, "parser": NAME}}. FIELDS go into the chat '
+        "completion.",
+        scope="restart",
+    ),
+    _entry(
         "memory.allocator", "string", "auto",
         "Who lays out the KV cache: vllm; jenga, which gives layers that keep different things pages of "
         "different sizes; or auto, which is jenga where over 5 % more rows are predicted to fit.",

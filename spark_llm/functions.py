@@ -35,6 +35,9 @@ def llm(  # noqa: PLR0913  one per option of the SQL function
     last_fields: Sequence[str] | None = None,
     provenance: bool | None = None,
     cache: bool | None = None,
+    reasoning: str | None = None,
+    reasoning_budget: int | None = None,
+    labels: str | Column | None = None,
 ) -> Column:
     """Asks the model ``instruction`` about ``fields``, for each row.
 
@@ -58,6 +61,10 @@ def llm(  # noqa: PLR0913  one per option of the SQL function
         provenance: True for STRUCT<value, provenance>, which says what was asked and who answered.
         cache: True to look up earlier answers and keep new ones, False for neither; spark.llm.cache.enabled
             when left out.
+        reasoning: whether the model thinks before it answers: ``"off"``, ``"on"``, or ``"auto"`` for the rows
+            where a pilot says that it pays; spark.llm.reasoning.mode when left out.
+        reasoning_budget: thinking tokens at most per row; spark.llm.reasoning.maxThinkingLen when left out.
+        labels: column with right answers where they are known, for the pilot of ``"auto"`` alone.
 
     Raises:
         SparkLLMError: LLM_INVALID_OPTION for a ``return_type`` that is no type; Spark checks the others
@@ -75,6 +82,9 @@ def llm(  # noqa: PLR0913  one per option of the SQL function
         "last_fields": last_fields,
         "provenance": provenance,
         "cache": cache,
+        "reasoning": reasoning,
+        "reasoning_budget": reasoning_budget,
+        "labels": labels,
     })  # fmt: skip
 
 
@@ -121,6 +131,8 @@ def _ask(
     for name in _OF_NAMES & given.keys():
         given[name] = list(given[name])
     columns = [F.col(field) if isinstance(field, str) else field for field in fields]
+    if isinstance(given.get("labels"), str):
+        given["labels"] = F.col(given["labels"])
     named = [_named(name, F.lit(value)) for name, value in given.items()]
     return F.call_function(function, instruction, *columns, *named)
 

@@ -43,6 +43,10 @@ class CallMetrics:
         rows_from_cache: rows that an earlier query had asked about, with spark.llm.cache.enabled.
         rows_over_budget: rows that spark.llm.budget did not reach; none of them is a failed row.
         rows_skipped_by_condition: rows whose CASE, AND or OR made the answer irrelevant.
+        thinking_tokens: those of the generated tokens that were thinking.
+        rows_answered_with_reasoning: questions whose answer came after thinking that was asked for.
+        rows_with_thinking_cut_off: questions whose thinking was ended by its budget.
+        rows_that_thought_unasked: questions on which the model thought although it was asked not to.
     """
 
     node: str
@@ -57,6 +61,10 @@ class CallMetrics:
     rows_from_cache: int = 0
     rows_over_budget: int = 0
     rows_skipped_by_condition: int = 0
+    thinking_tokens: int = 0
+    rows_answered_with_reasoning: int = 0
+    rows_with_thinking_cut_off: int = 0
+    rows_that_thought_unasked: int = 0
 
 
 _COUNTS: Final = tuple(field.name for field in fields(CallMetrics) if field.name != "node")

@@ -24,17 +24,19 @@ case class CallBlock(planned: LLMEvalExec, ran: Option[LLMEvalExec], unused: Boo
   private val call = planned.call
   private val layout = ran.getOrElse(planned).layout
   private val expected = planned.layout.expected
+  private val reasoning = new ReasoningLines(planned, settings)
   private val dedup = layout.dedup.scope != "off"
 
   def lines(number: Int): Seq[String] = {
     val decisions = call.notes ++ expected.toSeq.flatMap(_.idle) ++ LayoutDecisions(layout, call) ++
-      EngineDecisions(settings, ran.isDefined)
+      EngineDecisions(settings, ran.isDefined) ++ reasoning.decision
     s"call $number  ${call.written}$engine" +: (Seq(
       labelled("rows", rows),
       labelled("questions", questions),
       labelled("tokens in", promptTokens),
       labelled("tokens out", answerTokens),
       labelled("shared prefix", sharedPrefix)) ++
+      ran.flatMap(reasoning.after).map(labelled("reasoning", _)) ++
       budget.map(labelled("budget", _)) ++
       listed("applied", decisions.filter(_.applied)) ++
       listed("not applied", decisions.filterNot(_.applied)))
@@ -82,7 +84,7 @@ case class CallBlock(planned: LLMEvalExec, ran: Option[LLMEvalExec], unused: Boo
     estimate + after { e =>
       val twins = metric(e, LLMMetrics.DuplicateRows)
       val answered = if (twins > 0) s", ${count(twins.toDouble)} rows answered by the equal row before" else ""
-      count(metric(e, LLMMetrics.Requests).toDouble) + answered
+      count(metric(e, LLMMetrics.Questions).toDouble) + answered
     }
   }
 

@@ -25,7 +25,7 @@ object CallFingerprint {
     val constants = Seq[Any](
       Version, model.model, model.revision, LLMConf.get(values, "spark.llm.systemPrompt"), call.instruction.foldable,
       instruction, o.temperature, o.maxTokens.map(_.toString).orElse(LLMConf.get(values, LLMConf.MaxAnswer)), o.seed,
-      o.returnType.json, o.first, o.last, QuestionKey.shape(call))
+      o.returnType.json, o.first, o.last, QuestionKey.shape(call)) ++ Reasoning.fingerprint(call, values)
     CallFingerprint(hash(Resources.write(constants)).take(Digits), model, instruction.fold("")(hash), instruction)
   }
 

@@ -25,7 +25,7 @@ object Coordinator {
   def open(sc: SparkContext): Unit = synchronized {
     val env = SparkEnv.get.rpcEnv
     if (!opened.exists(_._1 eq env)) {
-      val state = new CoordinatorState(() => System.nanoTime())
+      val state = new CoordinatorState(() => System.nanoTime(), FittedRouters.put)
       try {
         env.setupEndpoint(Name, new Endpoint(env, state))
         sc.addSparkListener(new TaskEnds(state))
@@ -50,6 +50,9 @@ object Coordinator {
 
   /** What a query has spent of its budget, in words. Driver only. */
   def spent(query: String): Option[String] = synchronized(opened).flatMap(_._2.spent(query))
+
+  /** What a query's pilot has found for a call. Driver only. */
+  def found(query: String, call: String): Option[String] = synchronized(opened).flatMap(_._2.found(query, call))
 
   private class Endpoint(override val rpcEnv: RpcEnv, state: CoordinatorState) extends ThreadSafeRpcEndpoint {
     override def receiveAndReply(context: RpcCallContext): PartialFunction[Any, Unit] = {

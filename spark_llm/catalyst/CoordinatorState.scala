@@ -13,15 +13,21 @@ import com.fasterxml.jackson.databind.JsonNode
  *   settle    query, lease, prompt, cached, answer, per_byte | lost -> {}
  *   pace      endpoint, requests, tokens, rpm, tpm           -> wait_s
  *   failures  query, call, partition, ... -> stop
+ *   claim     query, call, task              -> text | claimed
+ *   put       query, call, task, text | give_up -> {}
  * }}}
  *
  * @param nowNs monotonic clock
+ * @param keep  told what is put, by name: for the next queries
  */
-class CoordinatorState(nowNs: () => Long) {
+class CoordinatorState(nowNs: () => Long, keep: (String, String) => Unit) {
   import CoordinatorState._
+
+  def this(nowNs: () => Long) = this(nowNs, (_, _) => ())
 
   private val budgets = new Recent[String, BudgetLedger](Queries)
   private val failures = new Recent[(String, Long), FailureCounts](Queries)
+  private val shelves = new Recent[String, Shelf](Queries)
   private val limiters = new Recent[String, RateLimiter](Queries)
   // a worker may ask for its task a moment after Spark has ended it
   private val ended = new Recent[Long, Unit](Tasks)
@@ -35,6 +41,11 @@ class CoordinatorState(nowNs: () => Long) {
           case "settle" => settle(ask)
           case "pace" => pace(ask)
           case "failures" => failed(ask)
+          case "claim" => shelf(ask).claim(ask.get("call").asText, ask.get("task").asLong)
+          case "put" => put(ask)
+          case "give_up" =>
+            shelf(ask).giveUp(ask.get("call").asText, ask.get("task").asLong)
+            Map.empty
           case other => Map("error" -> s"there is no op '$other'")
         }
       } catch { case NonFatal(e) => Map("error" -> s"${e.getClass.getSimpleName}: ${e.getMessage}") }
@@ -45,6 +56,19 @@ class CoordinatorState(nowNs: () => Long) {
   def end(task: Long): Unit = synchronized {
     ended.getOrElseUpdate(task, ())
     budgets.values.foreach(_.end(task))
+    shelves.values.foreach(_.end(task))
+  }
+
+  /** What a task of the query has put under a name. */
+  def found(query: String, call: String): Option[String] = synchronized(shelves.get(query).flatMap(_.get(call)))
+
+  private def shelf(ask: JsonNode): Shelf = shelves.getOrElseUpdate(ask.get("query").asText, new Shelf(nowNs))
+
+  private def put(ask: JsonNode): Map[String, Any] = {
+    val (call, text) = (ask.get("call").asText, ask.get("text").asText)
+    shelf(ask).put(call, text)
+    keep(call, text)
+    Map.empty
   }
 
   /** What the query with this root execution id has spent, in words. */

@@ -1,7 +1,7 @@
 package org.apache.spark.sql.llm
 
 import org.apache.spark.sql.catalyst.expressions._
-import org.apache.spark.sql.catalyst.util.quoteIfNeeded
+import org.apache.spark.sql.catalyst.util.{quoteIfNeeded, toPrettySQL}
 import org.apache.spark.sql.types._
 import org.apache.spark.unsafe.types.UTF8String
 
@@ -16,6 +16,8 @@ import org.apache.spark.unsafe.types.UTF8String
  *                    OrderPredicates that no answer depends on
  * @param cache whether stored answers are used and new ones kept; None: as spark.llm.cache.enabled says
  * @param provenance whether the answer comes with where it is from
+ * @param reasoning whether the model thinks before it answers: off, on or auto; None: as spark.llm.reasoning.mode says
+ * @param reasoningBudget thinking tokens a row may use; None: spark.llm.reasoning.maxThinkingLen
  * @param first,last names of the fields that stand at the beginning and at the end of the prompt
  */
 case class LLMOptions(
@@ -29,7 +31,9 @@ case class LLMOptions(
     first: Seq[String] = Nil,
     last: Seq[String] = Nil,
     provenance: Boolean = false,
-    cache: Option[Boolean] = None) {
+    cache: Option[Boolean] = None,
+    reasoning: Option[String] = None,
+    reasoningBudget: Option[Int] = None) {
 
   /** Independent draws: equal questions may have different answers, so calls are never merged. */
   def sampled: Boolean = temperature > 0 && seed.isEmpty
@@ -44,6 +48,8 @@ case class LLMOptions(
     seed.map(s => s"seed => $s"),
     Option.when(provenance)("provenance => true"),
     cache.map(c => s"cache => $c"),
+    reasoning.map(r => s"reasoning => '$r'"),
+    reasoningBudget.map(n => s"reasoning_budget => $n"),
     selectivity.map(s => s"selectivity => $s"),
     LLMOptions.array("first_fields", first),
     LLMOptions.array("last_fields", last)).flatten
@@ -70,6 +76,7 @@ object LLMOptions {
  *                   into a filter it pushes down nor infers new predicates from it for other tables
  * @param notes      what the rules decided about this call, in the order of the rules; no part of its identity: neither
  *                   canonical form nor text has them
+ * @param labels     right answers where they are known, for the pilot of `reasoning => 'auto'`; never in a prompt
  */
 case class LLMCall(
     instruction: Expression,
@@ -78,7 +85,8 @@ case class LLMCall(
     options: LLMOptions,
     opaque: Boolean = false,
     notes: Seq[Decision] = Nil,
-    sets: Seq[Seq[Int]] = Nil) extends Expression with Unevaluable {
+    sets: Seq[Seq[Int]] = Nil,
+    labels: Option[Expression] = None) extends Expression with Unevaluable {
 
   override lazy val canonicalized: Expression = withCanonicalizedChildren match {
     case c: LLMCall => c.copy(options = options.copy(selectivity = None), notes = Nil)
@@ -97,7 +105,7 @@ case class LLMCall(
 
   override lazy val deterministic: Boolean = !opaque && children.forall(_.deterministic)
 
-  override def children: Seq[Expression] = instruction +: fields
+  override def children: Seq[Expression] = (instruction +: fields) ++ labels
   override def nullable: Boolean = true
   override def prettyName: String = LLMFunction.name
 
@@ -115,7 +123,8 @@ case class LLMCall(
       case a: Attribute if !ids => a.name
       case other => other.toString
     }
-    ((shown +: grouped(named)) ++ options.written).mkString(s"$prettyName(", ", ", ")")
+    val known = labels.map(e => s"labels => ${if (ids) e.toString else toPrettySQL(e)}")
+    ((shown +: grouped(named)) ++ options.written ++ known).mkString(s"$prettyName(", ", ", ")")
   }
 
   override def sql: String = {
@@ -124,7 +133,8 @@ case class LLMCall(
       case (name, field) if field.sql == name => name
       case (name, field) => s"struct(${field.sql} AS ${quoteIfNeeded(name)})"
     }
-    ((instruction.sql +: grouped(named)) ++ options.written).mkString(s"$prettyName(", ", ", ")")
+    val known = labels.map(e => s"labels => ${e.sql}")
+    ((instruction.sql +: grouped(named)) ++ options.written ++ known).mkString(s"$prettyName(", ", ", ")")
   }
 
   private def grouped(texts: Seq[String]): Seq[String] = texts.zipWithIndex.flatMap { case (text, i) =>
@@ -134,7 +144,10 @@ case class LLMCall(
   }
 
   override protected def withNewChildrenInternal(newChildren: IndexedSeq[Expression]): LLMCall =
-    copy(instruction = newChildren.head, fields = newChildren.tail.toSeq)
+    copy(
+      instruction = newChildren.head,
+      fields = newChildren.slice(1, 1 + fields.size).toSeq,
+      labels = labels.map(_ => newChildren.last))
 }
 
 object LLMCall {

@@ -14,8 +14,9 @@ import org.apache.spark.sql.types._
  * Stars are expanded before it is called, so it sees columns with their names.
  */
 object LLMCallBuilder {
+  private val Labels = "labels"
   private val Options = Seq("model", "return_type", "on_error", "temperature", "max_tokens", "seed", "selectivity",
-    "first_fields", "last_fields", "provenance", "cache")
+    "first_fields", "last_fields", "provenance", "cache", "reasoning", "reasoning_budget", Labels)
   private val OnError = Seq(LLMOptions.Fail, LLMOptions.Null, LLMOptions.Struct)
 
   def build(args: Seq[Expression]): Expression = build(args, LLMFunction.name, LLMOptions.Fail)
@@ -26,6 +27,10 @@ object LLMCallBuilder {
    */
   def build(args: Seq[Expression], function: String, onError: String): Expression = {
     val (named, positional) = args.partition(_.isInstanceOf[NamedArgumentExpression])
+    val (labels, constant) = named.partition {
+      case NamedArgumentExpression(key, _) => key.equalsIgnoreCase(Labels)
+      case _ => false
+    }
     if (positional.isEmpty) throw LLMErrors.missingInstruction(function)
     val groups = positional.tail.map {
       case set: AnyOrder => (set.children.flatMap(flatten), true)
@@ -36,12 +41,23 @@ object LLMCallBuilder {
     val starts = groups.scanLeft(0)(_ + _._1.size)
     val sets = groups.zip(starts).collect { case ((set, true), i) if set.size > 1 => i until i + set.size }
     val names = uniqueNames(fields)
+    val chosen = options(constant, names, sets.flatMap(_.map(names(_))), function, onError)
     LLMCall(
       asInstruction(positional.head),
       names,
       fields.map(_.value),
-      options(named, names, sets.flatMap(_.map(names(_))), function, onError),
-      sets = sets)
+      chosen,
+      sets = sets,
+      labels = labels.headOption.collect { case NamedArgumentExpression(_, value) => asLabels(value, chosen) })
+  }
+
+  /** The right answers, for the pilot that `reasoning => 'auto'` begins with; no other mode asks for them. */
+  private def asLabels(e: Expression, options: LLMOptions): Expression = {
+    if (options.reasoning.exists(_ != Reasoning.Auto)) {
+      throw LLMErrors.invalidOption(Labels, toPrettySQL(e), s"reasoning => '${Reasoning.Auto}' beside it")
+    }
+    FieldJson.check(Labels, e)
+    e
   }
 
   private case class Field(qualifier: Option[String], name: String, value: Expression)
@@ -136,9 +152,17 @@ object LLMCallBuilder {
       seed = read("seed", LongType, "a BIGINT") { case n: Long => n },
       provenance = read("provenance", BooleanType, "true or false") { case b: Boolean => b }.getOrElse(false),
       cache = read("cache", BooleanType, "true or false") { case b: Boolean => b },
+      reasoning = read("reasoning", StringType, Reasoning.Modes.map(m => s"'$m'").mkString(" | ")) {
+        case v if Reasoning.Modes.contains(v.toString.toLowerCase(Locale.ROOT)) => v.toString.toLowerCase(Locale.ROOT)
+      },
+      reasoningBudget = read("reasoning_budget", IntegerType, "a positive INT") { case n: Int if n > 0 => n },
       selectivity = read("selectivity", DoubleType, "a number from 0 to 1") { case d: Double if d >= 0 && d <= 1 => d })
     if (options.sampled && options.cache.contains(true)) {
       throw LLMErrors.invalidOption("cache", "true", "false, or temperature 0 or a seed: other answers are draws")
+    }
+    if (options.reasoning.contains(Reasoning.Off)) options.reasoningBudget.foreach { n =>
+      throw LLMErrors.invalidOption(
+        "reasoning_budget", n.toString, s"reasoning => '${Reasoning.On}' or '${Reasoning.Auto}' beside it")
     }
     options
   }

@@ -47,6 +47,11 @@ case class LLMEvalExec(
     LLMMetrics.PromptTokens -> SQLMetrics.createMetric(sparkContext, "prompt tokens"),
     LLMMetrics.CachedPromptTokens -> SQLMetrics.createMetric(sparkContext, "cached prompt tokens"),
     LLMMetrics.GeneratedTokens -> SQLMetrics.createMetric(sparkContext, "generated tokens"),
+    LLMMetrics.Questions -> SQLMetrics.createMetric(sparkContext, "questions"),
+    LLMMetrics.ThinkingTokens -> SQLMetrics.createMetric(sparkContext, "thinking tokens"),
+    LLMMetrics.ReasonedRows -> SQLMetrics.createMetric(sparkContext, "rows answered with reasoning"),
+    LLMMetrics.CutRows -> SQLMetrics.createMetric(sparkContext, "rows with thinking cut off"),
+    LLMMetrics.UnaskedRows -> SQLMetrics.createMetric(sparkContext, "rows that thought unasked"),
     LLMMetrics.Retries -> SQLMetrics.createMetric(sparkContext, "retries"),
     LLMMetrics.FailedRows -> SQLMetrics.createMetric(sparkContext, "failed rows"),
     LLMMetrics.CachedRows -> SQLMetrics.createMetric(sparkContext, "rows from cache"),
@@ -83,6 +88,9 @@ case class LLMEvalExec(
   /** The query that ran this node: EXPLAIN asks for what it has spent. */
   @transient @volatile private[llm] var query: Option[String] = None
 
+  /** Where the run's fitted router is found, for a call with `reasoning => 'auto'`. */
+  @transient @volatile private[llm] var routerKey: Option[String] = None
+
   override protected def doExecute(): RDD[InternalRow] = {
     val values = AllowedHosts.pinned(LLMConf.userSet(conf)) ++ call.options.model.map("spark.llm.model" -> _)
     val kind = EngineKind.of(values)
@@ -93,7 +101,8 @@ case class LLMEvalExec(
     val zone = DateTimeUtils.getZoneId(conf.sessionLocalTimeZone).getId
     val python = PythonCommand.executable(conf)
     val asked = call.fields.indices.map(i => s"f$i" -> FieldJson.encode(call.fields(i), zone)) ++
-      Option.when(instruction.isEmpty)("instruction" -> call.instruction)
+      Option.when(instruction.isEmpty)("instruction" -> call.instruction) ++
+      call.labels.map(e => "label" -> FieldJson.encode(e, zone))
     // an Arrow batch without columns loses its row count
     val columns = if (asked.isEmpty) Seq("row" -> Literal(0)) else asked
     val reported = RunReport.folder(values).map { _ =>
@@ -101,11 +110,12 @@ case class LLMEvalExec(
       profile
     }
     query = QueryId.onDriver(sparkContext)
-    val limits = SharedLimits(values, kind)
+    routerKey = Reasoning.routerKey(call, values)
+    val limits = SharedLimits(values, kind, pilot = routerKey.isDefined)
     if (limits.any) Coordinator.open(sparkContext)
     val input = child.execute()
     val job = LLMEvalJob(
-      function = PythonCommand.function(spec(instruction, values, zone), python),
+      function = PythonCommand.function(spec(instruction, values, zone, routerKey), python),
       engine = Option.when(kind == EngineKind.Vllm)(EngineSpec(values, python)),
       argumentExpressions = columns.map(_._2),
       argumentSchema = StructType(columns.map { case (n, e) => StructField(n, e.dataType) }),
@@ -154,9 +164,13 @@ case class LLMEvalExec(
     "sorted" -> (layout.sorted && layout.byPrefix))
 
   /** What the Python worker is told; the format is read in spark_llm/worker. */
-  private def spec(instruction: Option[String], values: Map[String, String], zone: String): String =
+  private def spec(
+      instruction: Option[String],
+      values: Map[String, String],
+      zone: String,
+      routerKey: Option[String]): String =
     Resources.write(Map[String, Any](
-      "version" -> 4,
+      "version" -> 5,
       "call" -> (layoutSpec ++ Map[String, Any](
         "instruction" -> instruction,
         "field_names" -> call.fieldNames,
@@ -167,7 +181,13 @@ case class LLMEvalExec(
         "kept" -> cache.isDefined,
         "temperature" -> call.options.temperature,
         "max_tokens" -> call.options.maxTokens,
-        "seed" -> call.options.seed)),
+        "seed" -> call.options.seed,
+        "reasoning" -> call.options.reasoning,
+        "reasoning_budget" -> call.options.reasoningBudget,
+        "labels" -> call.labels.isDefined,
+        "router_key" -> routerKey,
+        "router" -> routerKey.flatMap(FittedRouters.read(_, values, session.sessionState.newHadoopConf())),
+        "rows" -> layout.expected.flatMap(_.rows).map(n => math.round(n)))),
       // of this call, which may say otherwise than the session; in_flight.py and flow.py read it
       "conf" -> (values ++ Map("spark.sql.session.timeZone" -> zone, CacheConf.Enabled -> cache.isDefined.toString))))
 }
@@ -182,6 +202,11 @@ object LLMMetrics {
   val PromptTokens = "promptTokens"
   val CachedPromptTokens = "cachedPromptTokens"
   val GeneratedTokens = "generatedTokens"
+  val Questions = "questions"
+  val ThinkingTokens = "thinkingTokens"
+  val ReasonedRows = "reasonedRows"
+  val CutRows = "cutRows"
+  val UnaskedRows = "unaskedRows"
   val Retries = "retries"
   val FailedRows = "failedRows"
   val CachedRows = "cachedRows"

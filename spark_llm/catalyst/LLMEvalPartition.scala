@@ -247,6 +247,11 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
     count(LLMMetrics.GeneratedTokens, reply.getLong(6))
     count(LLMMetrics.EngineWait, reply.getLong(7))
     count(LLMMetrics.Retries, reply.getInt(8))
+    if (reply.getInt(3) > 0) count(LLMMetrics.Questions, 1)
+    count(LLMMetrics.ThinkingTokens, reply.getLong(12))
+    count(LLMMetrics.ReasonedRows, reply.getInt(13))
+    count(LLMMetrics.CutRows, reply.getInt(14))
+    count(LLMMetrics.UnaskedRows, reply.getInt(15))
     if (!reply.isNullAt(9)) job.profile.foreach(_.addPrefixes(reply.getUTF8String(9).toString))
   }
 
@@ -254,8 +259,9 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
     val condition = reply.getUTF8String(1)
     // a row without a question has no prompt, and its NULL is nobody's answer
     val (hash, from) = if (reply.isNullAt(10)) (null, null) else (reply.getUTF8String(10), source)
-    if (condition != null) failed(condition, reply.getUTF8String(2), hash, from)
-    else job.outcome(if (reply.isNullAt(0)) null else reply.get(0, job.returnType), null, hash, from)
+    val mode = if (reply.isNullAt(16)) null else reply.getUTF8String(16)
+    if (condition != null) failed(condition, reply.getUTF8String(2), hash, from, mode)
+    else job.outcome(if (reply.isNullAt(0)) null else reply.get(0, job.returnType), null, hash, from, mode)
   }
 
   private def counted(error: Option[(String, String)], row: InternalRow): Unit =
@@ -280,11 +286,12 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
     }.mkString("{", ",", "}")
   }
 
-  private def failed(condition: UTF8String, message: UTF8String, hash: UTF8String, source: String): InternalRow =
+  private def failed(
+      condition: UTF8String, message: UTF8String, hash: UTF8String, source: String, mode: UTF8String): InternalRow =
     // a row that the budget does not reach is no failure; the worker fails where onExceeded asks for it
     if (job.onError == LLMOptions.Fail && condition.toString != OverBudget) {
       throw LLMErrors.whileRunning(condition.toString, String.valueOf(message))
-    } else job.outcome(null, InternalRow(condition, message), hash, source)
+    } else job.outcome(null, InternalRow(condition, message), hash, source, mode)
 
   private def count(metric: String, n: Long): Unit = if (n != 0) {
     job.metrics(metric).add(n)
@@ -320,5 +327,7 @@ object LLMEvalPartition {
     .add("value", value).add("condition", StringType).add("message", StringType).add("requests", IntegerType)
     .add("prompt_tokens", LongType).add("cached_prompt_tokens", LongType).add("generated_tokens", LongType)
     .add("engine_wait_ms", LongType).add("retries", IntegerType).add("profile", StringType)
-    .add("prompt_hash", StringType).add("early", LongType)
+    .add("prompt_hash", StringType).add("early", LongType).add("thinking_tokens", LongType)
+    .add("reasoned", IntegerType).add("thinking_cut", IntegerType).add("unasked_thinking", IntegerType)
+    .add("reasoning", StringType)
 }

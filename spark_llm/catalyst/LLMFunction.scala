@@ -27,11 +27,17 @@ object LLMFunction {
       * seed => BIGINT - makes answers at temperature > 0 repeatable.
       * selectivity => DOUBLE - share of the rows, 0 to 1, that the predicate with this call keeps. A hint for the order
           of several LLM predicates; answers do not depend on it.
-      * provenance => BOOLEAN - true: STRUCT<value, provenance: STRUCT<prompt_hash, model, revision, source>>, with
-          error in between at on_error => 'struct'. source is 'engine', 'dedup' (asked for an equal row) or 'cache',
-          where prompt_hash is NULL: the cache keeps answers by question, and no prompt was made.
+      * provenance => BOOLEAN - true: STRUCT<value, provenance: STRUCT<prompt_hash, model, revision, source,
+          reasoning>>, with error in between at on_error => 'struct'. source is 'engine', 'dedup' (asked for an equal
+          row) or 'cache', where prompt_hash is NULL: the cache keeps answers by question, and no prompt was made.
+          reasoning is the mode that answered, 'off' or 'on'; NULL from the cache.
       * cache => BOOLEAN - true: earlier answers are looked up and new ones kept; false: neither. Default
           spark.llm.cache.enabled.
+      * reasoning => 'off' | 'on' | 'auto' - whether the model thinks before it answers: never, always, or on the rows
+          where a pilot says that it pays. The thinking is no part of the answer. Default spark.llm.reasoning.mode.
+      * reasoning_budget => INT - thinking tokens at most per row; default spark.llm.reasoning.maxThinkingLen.
+      * labels => column - right answers where they are known, NULL elsewhere; what the pilot of 'auto' measures with.
+          They reach no prompt. Without them it takes repeated answers of the thinking model for right.
       * first_fields => ARRAY<STRING>, last_fields => ARRAY<STRING> - names of fields that keep their place at the
           beginning and at the end of the prompt. The others may be ordered so that rows share long prefixes.
   """

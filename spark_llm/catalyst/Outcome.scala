@@ -12,7 +12,8 @@ import org.apache.spark.unsafe.types.UTF8String
  *   STRUCT<value, provenance>                                                 provenance => true
  *   STRUCT<value, error, provenance>                                          both
  *     error: STRUCT<condition, message>
- *     provenance: STRUCT<prompt_hash, model, revision, source>                source: engine, dedup or cache
+ *     provenance: STRUCT<prompt_hash, model, revision, source, reasoning>     source: engine, dedup or cache;
+ *                                                                             reasoning: the mode that answered
  * }}}
  *
  * @param model None without provenance
@@ -23,11 +24,16 @@ class Outcome(withError: Boolean, model: Option[ModelIdentity]) extends Serializ
     model.filter(_.revision.nonEmpty).map(m => UTF8String.fromString(m.revision)).orNull
 
   /** One column: the row's outcome. */
-  def apply(value: Any, error: InternalRow, promptHash: UTF8String, source: String): InternalRow =
+  def apply(
+      value: Any,
+      error: InternalRow,
+      promptHash: UTF8String,
+      source: String,
+      mode: UTF8String = null): InternalRow =
     if (!withError && model.isEmpty) InternalRow(value)
     else {
       val from = model.map { _ =>
-        if (source == null) null else InternalRow(promptHash, name, revision, UTF8String.fromString(source))
+        if (source == null) null else InternalRow(promptHash, name, revision, UTF8String.fromString(source), mode)
       }
       InternalRow(InternalRow.fromSeq(Seq(value) ++ Option.when(withError)(error) ++ from))
     }
@@ -41,6 +47,7 @@ object Outcome {
   private val error = new StructType().add("condition", StringType).add("message", StringType)
   private val provenance = new StructType()
     .add("prompt_hash", StringType).add("model", StringType).add("revision", StringType).add("source", StringType)
+    .add("reasoning", StringType)
 
   def dataType(options: LLMOptions): DataType = {
     val more = Option.when(options.onError == LLMOptions.Struct)(StructField("error", error)) ++

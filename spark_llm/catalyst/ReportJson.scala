@@ -53,6 +53,7 @@ object ReportJson {
       "order" -> node.layout.order.positions.map(node.call.fieldNames(_)),
       "order_source" -> node.layout.order.why,
       "rows_read" -> rowsRead(node.child),
+      "reasoning" -> new ReasoningLines(node, conf).found(node),
       "metrics" -> node.counters.map { case (name, m) => name -> m.value },
       "profile" -> node.profile.report,
       "conditions" -> node.profile.conditions,

@@ -11,13 +11,14 @@ case class SharedLimits(ofWorkers: Boolean, maxFailedRatio: Option[Double]) {
 object SharedLimits {
   private val MaxFailedRatio = "spark.llm.errors.maxFailedRatio"
 
-  def apply(values: Map[String, String], kind: String): SharedLimits = {
+  /** @param pilot a task of the call finds out something for all of them */
+  def apply(values: Map[String, String], kind: String, pilot: Boolean = false): SharedLimits = {
     val paced = kind == EngineKind.OpenAI && Seq("rpm", "tpm").exists(n => values.contains(s"spark.llm.limits.$n"))
     val ratio = values.get(MaxFailedRatio).map { text =>
       text.trim.toDoubleOption.filter(r => r >= 0 && r <= 1)
         .getOrElse(throw LLMErrors.invalidConf(MaxFailedRatio, text, "a number from 0 to 1"))
     }
-    SharedLimits(ofWorkers = Budget.of(values).isDefined || paced, ratio)
+    SharedLimits(ofWorkers = Budget.of(values).isDefined || paced || pilot, ratio)
   }
 }
 

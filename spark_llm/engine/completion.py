@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from spark_llm.engine.answers import clip, from_error
 from spark_llm.engine.openai_form import unwrap
 from spark_llm.engine.retry import worth_again
-from spark_llm.engine.types import EngineAnswer
+from spark_llm.engine.thinking import TokenLogprob, figures_of, thinking_apart
+from spark_llm.engine.types import AnswerFigures, EngineAnswer
 from spark_llm.errors import request_rejected
 
 if TYPE_CHECKING:
@@ -117,12 +118,33 @@ def _completion(response: httpx.Response, body: Any, *, wrapped: bool) -> Engine
         kind = "that is no JSON" if body is None else "without a completion"
         return Trouble(RESPONSE_INVALID, f"HTTP 200 {kind}: {clip(response.text, 200)}", None, _usage(body))
     prompt, cached, generated = _usage(body)
+    counted = _thinking_tokens(body)
+    if text is None and (message.get("reasoning") or message.get("reasoning_content") or counted):
+        text = ""  # all that it was allowed went into thinking
     if text is None:
         refused = from_error(request_rejected(clip(str(refusal or "the model gave no answer"))))
         return EngineAnswer(None, refused.condition, refused.message, prompt, cached, generated, None)
     if not isinstance(text, str):
         return Trouble(RESPONSE_INVALID, "HTTP 200 with a content that is no text", None, _usage(body))
-    return EngineAnswer(unwrap(text) if wrapped else text, None, None, prompt, cached, generated, finish)
+    thought = message.get("reasoning") or message.get("reasoning_content")
+    text, thinking = thinking_apart(thought, text, counted, generated)
+    return EngineAnswer(
+        unwrap(text) if wrapped else text, None, None, prompt, cached, generated, finish,
+        thinking_tokens=thinking, figures=_figures(choice, text),
+    )  # fmt: skip
+
+
+def _figures(choice: dict[str, Any], text: str) -> AnswerFigures | None:
+    try:
+        return figures_of([TokenLogprob.of(entry) for entry in choice["logprobs"]["content"]], text)
+    except (LookupError, TypeError, ValueError):
+        return None  # not asked for, or not known there
+
+
+def _thinking_tokens(body: dict[str, Any]) -> int:
+    usage = body.get("usage")
+    details = usage.get("completion_tokens_details") if isinstance(usage, dict) else None
+    return _count(details.get("reasoning_tokens")) if isinstance(details, dict) else 0
 
 
 def _usage(body: Any) -> tuple[int, int, int]:

@@ -10,7 +10,7 @@ order does not matter.) Conf:
 
 * ``spark.llm.fake.answers``: path of a JSON file, a list of ``{"when": TEXT, "answer": ANY}``. A rule fires
   when TEXT is a part of the user message or, read as a regular expression, is found in it. ANY that is not a
-  string is answered as JSON.
+  string is answered as JSON. ``"reasoned": ANY`` is the answer after thinking, ``"thinking": N`` its tokens.
 * ``spark.llm.fake.fail``: rows whose message contains this text fail with LLM_REQUEST_REJECTED.
 * ``spark.llm.fake.maxModelLen``: longer prompts fail with LLM_PROMPT_TOO_LONG.
 * ``spark.llm.fake.cacheSize``, ``spark.llm.fake.lag``: size of the prefix cache, and how many requests a
@@ -32,7 +32,9 @@ from spark_llm.engine.answers import from_error
 from spark_llm.engine.fake_cache import CHARS_PER_TOKEN, PrefixCache
 from spark_llm.engine.fake_forms import Form, form_of
 from spark_llm.engine.fake_rows import echo, row_key
-from spark_llm.engine.fake_rules import Rule, first_answer, load_rules
+from spark_llm.engine.fake_rules import Rule, first_rule, load_rules
+from spark_llm.engine.fake_thinking import think
+from spark_llm.engine.thinking import told
 from spark_llm.engine.types import EngineAnswer
 
 if TYPE_CHECKING:
@@ -128,18 +130,22 @@ class FakeEngine:
                     prompt_tokens, self._max_model_len, min(sampling.max_tokens, self._max_model_len)
                 )
             )
-        text = first_answer(self._rules, user) if self._rules else None
-        if text is None:
-            if user.startswith("ECHO"):
-                text = echo(user)
-            else:
-                text = form.render(blake2b(row_key(user) + salt, digest_size=8).digest())
-        return EngineAnswer(
-            text,
+        rule = first_rule(self._rules, user) if self._rules else None
+        digest = blake2b(row_key(user) + salt, digest_size=8).digest()
+        if rule is not None:
+            text = rule.answer
+        else:
+            text = echo(user) if user.startswith("ECHO") else form.render(digest)
+        thought = think(text, rule, digest, sampling.reasoning)
+        answer = EngineAnswer(
+            thought.text,
             None,
             None,
             prompt_tokens,
             self._cache.cached_tokens(prompt),
-            -(-len(text) // CHARS_PER_TOKEN),
+            -(-len(thought.text) // CHARS_PER_TOKEN) + thought.thinking_tokens,
             "stop",
+            thinking_tokens=thought.thinking_tokens,
+            figures=thought.figures,
         )
+        return told(answer, sampling.reasoning)

@@ -18,28 +18,39 @@ _KEY = "spark.llm.fake.answers"
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Answer `answer` when `when` is a part of the message or, as a regular expression, is found in it."""
+    """Answer `answer` when `when` is a part of the message or, as a regular expression, is found in it.
+
+    With thinking, answer `reasoned` after `thinking_tokens` of it, both None where the rule does not say.
+    """
 
     when: str
     answer: str
     pattern: re.Pattern[str] | None = None
+    reasoned: str | None = None
+    thinking_tokens: int | None = None
 
     @classmethod
-    def of(cls, when: str, answer: object) -> Rule:
+    def of(
+        cls, when: str, answer: object, reasoned: object = None, thinking_tokens: int | None = None
+    ) -> Rule:
         """A rule; an answer that is not a string becomes JSON, a `when` that is no regex is plain text."""
         try:
             pattern: re.Pattern[str] | None = re.compile(when)
         except re.error:
             pattern = None
-        text = answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
-        return cls(when, text, pattern)
+        thought = None if reasoned is None else _text(reasoned)
+        return cls(when, _text(answer), pattern, thought, thinking_tokens)
 
 
-def first_answer(rules: Sequence[Rule], user: str) -> str | None:
-    """The answer of the first rule that fires, else None."""
+def _text(answer: object) -> str:
+    return answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
+
+
+def first_rule(rules: Sequence[Rule], user: str) -> Rule | None:
+    """The first rule that fires, if any does."""
     for rule in rules:
         if rule.when in user or (rule.pattern is not None and rule.pattern.search(user)):
-            return rule.answer
+            return rule
     return None
 
 
@@ -49,7 +60,10 @@ def load_rules(path: str) -> tuple[Rule, ...]:
     Raises:
         SparkLLMError: LLM_INVALID_CONF when the file cannot be read or has another form.
     """
-    expected = 'the path of a JSON file that holds a list of {"when": TEXT, "answer": ANY}'
+    expected = (
+        'the path of a JSON file that holds a list of {"when": TEXT, "answer": ANY}, '
+        'with {"reasoned": ANY, "thinking": NUMBER} for the mode that thinks'
+    )
     try:
         entries = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -57,6 +71,14 @@ def load_rules(path: str) -> tuple[Rule, ...]:
     if not isinstance(entries, list):
         raise errors.invalid_conf(_KEY, path, f"{expected}; the file holds a {type(entries).__name__}")
     for number, entry in enumerate(entries):
-        if not (isinstance(entry, dict) and isinstance(entry.get("when"), str) and "answer" in entry):
+        if not (
+            isinstance(entry, dict)
+            and isinstance(entry.get("when"), str)
+            and "answer" in entry
+            and isinstance(entry.get("thinking", 0), int)
+        ):
             raise errors.invalid_conf(_KEY, path, f"{expected}; entry {number} has another form")
-    return tuple(Rule.of(entry["when"], entry["answer"]) for entry in entries)
+    return tuple(
+        Rule.of(entry["when"], entry["answer"], entry.get("reasoned"), entry.get("thinking"))
+        for entry in entries
+    )

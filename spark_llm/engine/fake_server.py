@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from spark_llm.conf import parse_conf
 from spark_llm.engine.fake import FakeEngine
-from spark_llm.engine.types import Constraint, EngineAnswer, EngineRequest, Sampling
+from spark_llm.engine.types import Constraint, EngineAnswer, EngineRequest, Reasoning, Sampling
 from spark_llm.engine.wire import BATCH_PATH
 
 if TYPE_CHECKING:
@@ -137,8 +137,14 @@ class Handler(BaseHTTPRequestHandler):
             for each, rank in zip(conversations, ranks, strict=True)
         ]
         length = body.get("max_tokens") or body.get("max_completion_tokens") or 256
+        reasoning = _reasoning(body)
         sampling = Sampling(
-            body.get("model"), body.get("temperature", 1.0), length, body.get("seed"), _constraint(body)
+            body.get("model"),
+            body.get("temperature", 1.0),
+            length,
+            body.get("seed"),
+            _constraint(body),
+            reasoning=reasoning,
         )
         return self.server.engine.submit(requests, sampling).result()
 
@@ -169,6 +175,18 @@ def _constraint(body: dict[str, Any]) -> Constraint | None:
     return None
 
 
+def _reasoning(body: dict[str, Any]) -> Reasoning:
+    """As vLLM reads it, but that thinking is off where nothing is said."""
+    on = (body.get("chat_template_kwargs") or {}).get(
+        "enable_thinking", body.get("reasoning_effort") not in {None, "none", "low"}
+    )
+    return Reasoning(
+        on=bool(on),
+        budget_tokens=body.get("thinking_token_budget"),
+        figures=bool(body.get("logprobs")),
+    )
+
+
 def _result(answer: EngineAnswer) -> dict[str, Any]:
     if answer.condition is not None:
         return {"error": {"condition": answer.condition, "message": answer.message}}
@@ -178,6 +196,8 @@ def _result(answer: EngineAnswer) -> dict[str, Any]:
         "prompt_tokens": answer.prompt_tokens,
         "cached_prompt_tokens": answer.cached_prompt_tokens,
         "generated_tokens": answer.generated_tokens,
+        "thinking_tokens": answer.thinking_tokens,
+        "figures": answer.figures,
     }
 
 
@@ -191,8 +211,10 @@ def _completion(answer: EngineAnswer, model: str | None) -> tuple[int, dict[str,
         "completion_tokens": answer.generated_tokens,
         "total_tokens": answer.prompt_tokens + answer.generated_tokens,
         "prompt_tokens_details": {"cached_tokens": answer.cached_prompt_tokens},
+        "completion_tokens_details": {"reasoning_tokens": answer.thinking_tokens},
     }
-    message = {"role": "assistant", "content": answer.text}
+    thought = "…" * answer.thinking_tokens or None
+    message = {"role": "assistant", "content": answer.text, "reasoning": thought}
     choice = {"index": 0, "message": message, "finish_reason": answer.finish_reason}
     return 200, {"object": "chat.completion", "model": model, "choices": [choice], "usage": usage}
 

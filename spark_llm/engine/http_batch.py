@@ -20,7 +20,8 @@ from spark_llm.engine.answers import clip, from_error
 from spark_llm.engine.http_client import HttpClient
 from spark_llm.engine.reconnect import Reconnect
 from spark_llm.engine.redact import without_rows
-from spark_llm.engine.types import EngineAnswer
+from spark_llm.engine.thinking import told
+from spark_llm.engine.types import AnswerFigures, EngineAnswer
 from spark_llm.engine.wire import BATCH_PATH, batch_body
 from spark_llm.errors import engine_failed, request_rejected
 
@@ -88,7 +89,8 @@ class HttpBatchClient(HttpClient):
                     if "again" in result:
                         cause = _NoEngineError(result["again"])
                     else:
-                        answers[place] = _answer_of(result, chunk[place], attempt - 1)
+                        answer = _answer_of(result, chunk[place], attempt - 1)
+                        answers[place] = told(answer, sampling.reasoning)
                 waiting = [place for place in waiting if place not in answers]
                 if not waiting:
                     return [answers[place] for place in range(len(chunk))]
@@ -181,6 +183,8 @@ def _answer_of(result: dict[str, Any], request: EngineRequest, retries: int) -> 
         result["generated_tokens"],
         result["finish_reason"],
         retries,
+        result.get("thinking_tokens", 0),
+        figures=AnswerFigures(*figures) if (figures := result.get("figures")) is not None else None,
     )
 
 

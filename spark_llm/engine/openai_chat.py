@@ -36,9 +36,10 @@ from spark_llm.engine.http_client import HttpClient
 from spark_llm.engine.openai_form import response_format
 from spark_llm.engine.redact import without_credential, without_rows
 from spark_llm.engine.retry import asked_s, wait_s
+from spark_llm.engine.thinking import told
 from spark_llm.engine.too_long import prompt_too_long
 from spark_llm.engine.types import EngineAnswer
-from spark_llm.engine.wire import messages_of
+from spark_llm.engine.wire import messages_of, reasoning_fields
 from spark_llm.errors import SparkLLMError, endpoint_failed, model_not_found, request_rejected
 
 if TYPE_CHECKING:
@@ -124,7 +125,8 @@ class OpenAIChatClient(HttpClient):
             length_key = self._length_key
             outcome = await self._post(self._body(request, sampling, form, length_key), sampling, wrapped)
             if isinstance(outcome, EngineAnswer):
-                return _with_retries(self._clean(outcome, request), attempt, spent)
+                answer = told(self._clean(outcome, request), sampling.reasoning)
+                return _with_retries(answer, attempt, spent)
             outcome = dataclasses.replace(outcome, reason=self._hide(outcome.reason, request))
             if isinstance(outcome, Refusal):
                 # OpenAI's reasoning models refuse max_tokens by name; most other servers know nothing else.
@@ -171,7 +173,8 @@ class OpenAIChatClient(HttpClient):
             "model": self._model,
             "messages": messages_of(dataclasses.replace(request, user=WELL_KNOWN.split(request.user))),
             "temperature": sampling.temperature,
-            length_key: sampling.max_tokens,
+            length_key: sampling.most_tokens,
+            **reasoning_fields(sampling),
         }
         if sampling.seed is not None:
             body["seed"] = sampling.seed
@@ -202,7 +205,7 @@ class OpenAIChatClient(HttpClient):
         """
         import httpx
 
-        probe = await self._turn(len(body) // _BYTES_PER_UNIT + sampling.max_tokens)
+        probe = await self._turn(len(body) // _BYTES_PER_UNIT + sampling.most_tokens)
         try:
             async with asyncio.timeout(self._timeout_s):
                 response = await self._client().post("/chat/completions", content=body)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 class PrefixUse(NamedTuple):
@@ -30,6 +30,7 @@ class EngineRequest:
 
     `uses` is what it shares with prompts that are planned, the shortest prefix first, and `plan` is the
     planned window by a name of its own: hints for a cache.
+    `label` is the right answer where it is known, as a field is written; it is told to no engine.
     """
 
     system: str
@@ -37,6 +38,7 @@ class EngineRequest:
     priority: int = 0
     plan: str = ""
     uses: tuple[PrefixUse, ...] = ()
+    label: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +51,41 @@ class Constraint:
 
 
 @dataclass(frozen=True, slots=True)
+class Reasoning:
+    """Whether the model thinks before it answers, and what is told about the answer.
+
+    Attributes:
+        on: it is asked to think; thinking comes on top of `Sampling.max_tokens`.
+        fields: of the request, which say so in the words of the model's family; empty: nothing is said.
+        budget_tokens: thinking tokens of a prompt at most.
+        enforced: the engine knows vLLM's field for this; another is only kept to the sum of both lengths.
+        figures: `AnswerFigures` are wanted.
+    """
+
+    on: bool = False
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    budget_tokens: int | None = None
+    enforced: bool = True
+    figures: bool = False
+
+
+class AnswerFigures(NamedTuple):
+    """How sure the model was of its answer, thinking left out; natural logarithms.
+
+    Attributes:
+        mean_logprob: mean log-probability of the answer's tokens.
+        min_logprob: the lowest of them.
+        margin: of the first token that is not blank: its log-probability over that of the best other.
+    """
+
+    mean_logprob: float
+    min_logprob: float
+    margin: float
+
+
+@dataclass(frozen=True, slots=True)
 class Sampling:
-    """What all prompts of one `submit` share; `max_tokens` counts generated tokens.
+    """What all prompts of one `submit` share; `max_tokens` counts tokens of the answer.
 
     `call` names the question without the row: prompts of one call have answers that are alike.
     """
@@ -61,6 +96,12 @@ class Sampling:
     seed: int | None
     constraint: Constraint | None
     call: str = ""
+    reasoning: Reasoning = Reasoning()
+
+    @property
+    def most_tokens(self) -> int:
+        """Tokens that a prompt may generate at most, thinking among them."""
+        return self.max_tokens + (self.reasoning.budget_tokens or 0) * self.reasoning.on
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +111,11 @@ class EngineAnswer:
     Exactly one of `text` and `condition` is set; `message` goes with `condition`. Counts are in tokens:
     `cached_prompt_tokens` of the `prompt_tokens` were not computed again. `retries` is how often the request
     was sent again; counts include what those attempts are known to have cost.
+
+    `thinking_tokens` of the `generated_tokens` were thinking, none of which is in `text`. `reasoned` tells
+    that the model was asked to think for this answer, `thinking_cut` that its budget or the length of the
+    answer has ended the thinking, `unasked_thinking` that it thought although it was asked not to. `passes`
+    is how many requests the answer took, retries aside.
     """
 
     text: str | None
@@ -80,6 +126,12 @@ class EngineAnswer:
     generated_tokens: int
     finish_reason: str | None
     retries: int = 0
+    thinking_tokens: int = 0
+    reasoned: bool = False
+    thinking_cut: bool = False
+    unasked_thinking: bool = False
+    figures: AnswerFigures | None = None
+    passes: int = 1
 
 
 class EngineClient(Protocol):

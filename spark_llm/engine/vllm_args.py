@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from spark_llm.costmodel.store import KEY as STEP_TIME_KEY
 from spark_llm.costmodel.store import read_step_time
+from spark_llm.engine.family import family_for
 from spark_llm.engine.memory_args import ALLOCATOR, memory_of
 from spark_llm.engine.swap_args import ENABLED as SWAP
 from spark_llm.engine.swap_args import TAKEN as TAKEN_BY_SWAP
@@ -132,6 +133,8 @@ def launch_of(
         options["max-num-batched-tokens"] = CPU_MAX_NUM_BATCHED_TOKENS
     else:
         options["gpu-memory-utilization"] = conf.get("spark.llm.engine.gpuMemoryFraction")
+    if (family := family_for(conf, model)) is not None:
+        options["reasoning-parser"] = family.parser
     options.update(_techniques(conf, model, socket, machine))
     options.update(_extra(conf))
     for key in ("kv-cache-memory-bytes", "gpu-memory-utilization") if memory_share < 1 else ():
@@ -244,6 +247,9 @@ def _environment(model: str, machine: Machine, environ: Mapping[str, str]) -> di
             "OMP_NUM_THREADS": str(omp_threads(machine.cores)),
             # The cores are shared with Spark's tasks: threads that spin while they wait starve each other.
             "OMP_WAIT_POLICY": "PASSIVE",
+            # The engine computes eagerly; the one function that vLLM compiles all the same, for
+            # log-probabilities, would hold up the first rows that want them for a minute.
+            "TORCH_COMPILE_DISABLE": "1",
         }
     chosen = {key: value for key, value in wanted.items() if key not in environ}
     chosen["VLLM_PLUGINS"] = _plugins(machine, environ)

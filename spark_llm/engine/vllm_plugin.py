@@ -8,7 +8,8 @@
     OpenAIServingChat.create_chat_completion, all at once      rendering, limits, sampling as for any request
         │ each conversation's failure is its own; a client that goes away cancels all of them
         ▼
-    {"results": [{"content", "finish_reason", "prompt_tokens", "cached_prompt_tokens", "generated_tokens"}
+    {"results": [{"content", "finish_reason", "prompt_tokens", "cached_prompt_tokens", "generated_tokens",
+                  "thinking_tokens"?, "figures"?}
                  | {"error": {"condition", "message"}} | {"again": REASON}, …]}   in the order of messages
 
 GET and POST /spark_llm/v1/clock read and reset the engine's clock, for benchmarks.
@@ -41,6 +42,7 @@ from spark_llm.engine.control_text import ControlText, of_tokenizer
 from spark_llm.engine.json_grammar import with_fixed_blanks
 from spark_llm.engine.prefix_tokens import PrefixTokens
 from spark_llm.engine.step_recorder import StepRecorder, context_tokens
+from spark_llm.engine.thinking import TokenLogprob, figures_of, thinking_apart
 from spark_llm.engine.too_long import prompt_too_long
 from spark_llm.engine.vitals import VitalsCollector
 from spark_llm.engine.wire import BATCH_PATH, CLOCK_PATH, PROGRESS_PATH, STEPS_PATH
@@ -294,13 +296,27 @@ async def _one(serving: Any, request: ChatCompletionRequest, limit: int, most_ch
         # What was there when the engine was told to stop must not pass for an answer.
         return {"again": "the engine stopped while it answered"}
     cached = usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details is not None else 0
-    return {
-        "content": choice.message.content or "",
+    content, thinking_tokens = _apart(choice.message, usage)
+    result = {
+        "content": content,
         "finish_reason": choice.finish_reason,
         "prompt_tokens": usage.prompt_tokens,
         "cached_prompt_tokens": cached or 0,
         "generated_tokens": usage.completion_tokens or 0,
     }
+    if thinking_tokens:
+        result["thinking_tokens"] = thinking_tokens
+    if choice.logprobs is not None and choice.logprobs.content:
+        tokens = [TokenLogprob.of(each.model_dump()) for each in choice.logprobs.content]
+        result["figures"] = figures_of(tokens, content)
+    return result
+
+
+def _apart(message: Any, usage: Any) -> tuple[str, int]:
+    """The answer without thinking, and how many tokens of thinking came before it."""
+    details = usage.completion_tokens_details
+    counted = details.reasoning_tokens if details is not None else None
+    return thinking_apart(message.reasoning, message.content, counted, usage.completion_tokens or 0)
 
 
 def _error(error: SparkLLMError) -> dict[str, Any]:

@@ -25,6 +25,17 @@ def messages_of(request: EngineRequest) -> list[dict[str, str]]:
     return [{"role": "system", "content": request.system}, {"role": "user", "content": request.user}]
 
 
+def reasoning_fields(sampling: Sampling) -> dict[str, Any]:
+    """What a request says about thinking and about figures; the budget in vLLM's own word."""
+    reasoning = sampling.reasoning
+    fields = dict(reasoning.fields)
+    if reasoning.on and reasoning.enforced and reasoning.budget_tokens is not None:
+        fields["thinking_token_budget"] = reasoning.budget_tokens
+    if reasoning.figures:
+        fields |= {"logprobs": True, "top_logprobs": 2}
+    return fields
+
+
 def structured_outputs(constraint: Constraint | None) -> dict[str, Any] | None:
     """VLLM's own form of a constraint; None for free text."""
     if constraint is None:
@@ -46,8 +57,9 @@ def batch_body(requests: Sequence[EngineRequest], sampling: Sampling) -> bytes:
     body: dict[str, Any] = {
         "messages": [messages_of(request) for request in requests],
         "temperature": sampling.temperature,
-        "max_tokens": sampling.max_tokens,
-        "chat_template_kwargs": {"enable_thinking": False},
+        "max_tokens": sampling.most_tokens,
+        "chat_template_kwargs": {"enable_thinking": sampling.reasoning.on},
+        **reasoning_fields(sampling),
     }
     if any(request.priority for request in requests):
         body["priority"] = [request.priority for request in requests]

@@ -60,6 +60,8 @@ class Step:
 def steps(call: Call) -> list[Step]:
     """Returns the steps of a call; those that did nothing are left out."""
     rows, requests = call.count("rows"), call.count("requests")
+    # A row that was asked once more, with thinking, is still one question.
+    questions = call.count("questions") or requests
     mean = call.count("promptTokens") / requests if requests else None
 
     def cost(count: int) -> int | None:
@@ -86,10 +88,10 @@ def steps(call: Call) -> list[Step]:
         found.append(Step("from the cache", cached, "reused", cost(cached), estimated=True, note=note))
     if spent:
         found.append(Step("over the budget", spent, "empty", cost(spent), estimated=True, note="not asked"))
-    if requests != left - cached - spent:
+    if questions != left - cached - spent:
         found.append(
             Step(
-                "different questions", requests, prompt_tokens=cost(requests), estimated=True,
+                "different questions", questions, prompt_tokens=cost(questions), estimated=True,
                 note="equal rows are asked once, rows of nulls not at all",
             )
         )  # fmt: skip

@@ -18,6 +18,7 @@ from spark_llm.analyze.numbers import percent, share, short
 from spark_llm.errors import SparkLLMError, conditions
 from spark_llm.progress.line import clock
 from spark_llm.report.funnel import funnel, funnel_table, steps
+from spark_llm.report.reasoning import reasoning
 from spark_llm.report.series import series_of
 from spark_llm.report.strips import strips, strips_table
 
@@ -118,6 +119,7 @@ def _call(call: Call, calls: int) -> Element:
         el("div", funnel(parts, f"{name}: where its rows went"), class_="scroll"),
         el("details", el("summary", "The figures"), funnel_table(parts)),
         _prefixes(call),
+        reasoning(call),
         _errors(call),
     )
 

@@ -64,6 +64,7 @@ class Call:
         tree: of the largest window; None where nothing was asked.
         windows: that were looked at.
         errors: the most frequent, largest first.
+        reasoning: what the pilot of reasoning => 'auto' has found; None in other modes.
     """
 
     number: int
@@ -79,6 +80,7 @@ class Call:
     tree: PrefixTree | None
     windows: int
     errors: Sequence[ErrorCount]
+    reasoning: Mapping[str, Any] | None = None
 
     def count(self, metric: str) -> int:
         """A metric's value; 0 where the release that ran the query did not have it."""
@@ -204,6 +206,7 @@ def _call(data: Mapping[str, Any]) -> Call:
         _tree(json.loads(tree)) if tree else None,
         profile["windows"],
         errors[:5],
+        None if (found := data.get("reasoning")) is None else json.loads(found),
     )
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     MapArrow = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 
-SPEC_VERSION: Final = 4
+SPEC_VERSION: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,12 @@ class Call:
         layout: where the fields stand in the prompt.
         provenance: whether answers come with a hash of their prompt.
         kept: whether the JVM keeps answers for later queries, and wants each as soon as it is there.
+        reasoning: off, on or auto, as the call says; None: as spark.llm.reasoning.mode says.
+        reasoning_budget: thinking tokens of a row at most; None: spark.llm.reasoning.maxThinkingLen.
+        labels: whether a column ``label`` has right answers, as the fields are written.
+        router_key: name of the query shape, under which its fitted router is kept.
+        router: what an earlier run has fitted for it, as JSON.
+        rows: that are expected at the call; None where nobody knows.
     """
 
     instruction: str | None
@@ -49,6 +55,12 @@ class Call:
     layout: Layout
     provenance: bool = False
     kept: bool = False
+    reasoning: str | None = None
+    reasoning_budget: int | None = None
+    labels: bool = False
+    router_key: str = ""
+    router: str | None = None
+    rows: int | None = None
 
     @property
     def name(self) -> str:
@@ -61,7 +73,7 @@ def load_command(spec_json: str) -> tuple[MapArrow, StructType]:
     """Returns the function that Spark's worker runs and the type of its rows: what the JVM's pickle calls.
 
     Args:
-        spec_json: ``{"version": 4, "call": {…}, "conf": {"spark.llm.…": "…"}}``.
+        spec_json: ``{"version": 5, "call": {…}, "conf": {"spark.llm.…": "…"}}``.
 
     Raises:
         SparkLLMError: a setting is wrong, or the jar and this package are of different releases.
@@ -98,6 +110,12 @@ def parse_spec(spec_json: str) -> tuple[Call, Conf]:
             layout=parse_layout(call),
             provenance=bool(call.get("provenance")),
             kept=bool(call.get("kept")),
+            reasoning=call.get("reasoning"),
+            reasoning_budget=call.get("reasoning_budget"),
+            labels=bool(call.get("labels")),
+            router_key=call.get("router_key") or "",
+            router=call.get("router"),
+            rows=call.get("rows"),
         ),
         conf,
     )
@@ -129,4 +147,9 @@ def result_type(return_type: DataType) -> StructType:
         .add("profile", StringType())
         .add("prompt_hash", StringType())
         .add("early", LongType(), nullable=False)
+        .add("thinking_tokens", LongType())
+        .add("reasoned", IntegerType())
+        .add("thinking_cut", IntegerType())
+        .add("unasked_thinking", IntegerType())
+        .add("reasoning", StringType())
     )

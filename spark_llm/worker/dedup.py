@@ -22,9 +22,10 @@ class Slot:
         value: of the Spark type, None before the answer and after a failure.
         condition: error condition, None when all is well; ``message`` goes with it.
         prompt_hash: SHA-256 of the prompt, for calls with provenance.
+        reasoning: the mode that answered, for the same.
     """
 
-    __slots__ = ("condition", "message", "place", "prompt_hash", "value")
+    __slots__ = ("condition", "message", "place", "prompt_hash", "reasoning", "value")
 
     def __init__(self) -> None:
         self.place = -1
@@ -32,6 +33,7 @@ class Slot:
         self.condition: str | None = None
         self.message: str | None = None
         self.prompt_hash: str | None = None
+        self.reasoning: str | None = None
 
 
 NOT_ASKED: Final = Slot()

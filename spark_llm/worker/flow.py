@@ -26,6 +26,7 @@ from spark_llm.errors import SparkLLMError, engine_failed, output_invalid
 from spark_llm.prompts import prompt_hash, system_for
 from spark_llm.worker import clients
 from spark_llm.worker.answer import AnswerParser
+from spark_llm.worker.auto_open import open_auto
 from spark_llm.worker.budget import EXCEEDED, BudgetGate
 from spark_llm.worker.command import result_type
 from spark_llm.worker.constraint import constraint_of
@@ -34,6 +35,7 @@ from spark_llm.worker.planning import WindowPlanner
 from spark_llm.worker.priority import GroupPriority, monotonic_us
 from spark_llm.worker.profile import profile_of
 from spark_llm.worker.questions import Questions
+from spark_llm.worker.reasoning import modes_of, reasoning_of
 from spark_llm.worker.result import ResultWriter
 from spark_llm.worker.scalar import Invalid
 from spark_llm.worker.zone import zone_of
@@ -86,6 +88,7 @@ class Flow:
         now_us: Callable[[], int] = monotonic_us,
     ) -> None:
         self._call, self._conf, self._environ = call, conf, environ
+        modes = modes_of(call, conf)
         self._system = system_for(conf)
         self._questions = Questions(call, conf)
         self._planner = WindowPlanner(call, conf, order_table)
@@ -100,7 +103,11 @@ class Flow:
             call.seed,
             constraint_of(call.return_type),
             call.name,
+            reasoning_of(modes),
         )
+        self._auto = open_auto(call, conf, environ, modes, self._parse)
+        auto, sampling = self._auto, self._sampling
+        self._most_tokens = sampling.most_tokens if auto is None else auto.most_tokens(sampling)
         self._most_rows = conf.integer("spark.llm.planner.windowRows")
         self._most_bytes = conf.integer("spark.llm.planner.windowBytes")
         self._most_in_flight = conf.integer("spark.llm.maxInFlightRows")
@@ -202,6 +209,8 @@ class Flow:
 
     def close(self) -> None:
         """Tells what was spent; after the last row, or after `cancel`."""
+        if self._auto is not None:
+            self._auto.close()
         if self._gate is not None:
             self._gate.close()
 
@@ -221,7 +230,7 @@ class Flow:
         self, taken: list[Planned], requests: list[EngineRequest]
     ) -> list[Future[list[EngineAnswer]]]:
         # The engine is reached for the first question only: a partition without one needs none.
-        client = clients.client_for(self._conf, self._environ)
+        client = self._auto or clients.client_for(self._conf, self._environ)
         size = self._engine.kept_slice if self._call.kept and self._engine is not None else len(requests)
         futures = []
         for at in range(0, len(requests), size):
@@ -240,7 +249,7 @@ class Flow:
     def _submit_within_budget(self, taken: list[Planned], gate: BudgetGate) -> bool:
         """Sends as many as the budget allows at the moment and puts the others back; False: none for now."""
         requests = self._requests(taken) if gate.exceeded is None else []
-        lease = gate.lease(requests, self._sampling.max_tokens, wait=not self._under_way)
+        lease = gate.lease(requests, self._most_tokens, wait=not self._under_way)
         if gate.exceeded is not None:
             self._sent(taken, gate.unanswered(len(taken)))
             return True
@@ -259,7 +268,9 @@ class Flow:
             question, user = each.question, each.user
             # Rows that were moved away from their group are served where they were put.
             place = rank(question.slot.place if moved else each.group)
-            requests.append(EngineRequest(system, user, place, each.window, each.uses))
+            requests.append(
+                EngineRequest(system, user, place, each.window, each.uses, label=question.label)
+            )
             if self._call.provenance:
                 question.slot.prompt_hash = prompt_hash(system, user)
         return requests
@@ -295,12 +306,19 @@ class Flow:
             self._questions.forget_failed()
 
     def _fill(self, slot: Slot, answer: EngineAnswer) -> None:
+        if self._call.provenance:
+            slot.reasoning = "on" if answer.reasoned else "off"
         if answer.condition is not None or answer.text is None:
             slot.condition, slot.message = answer.condition or "LLM_REQUEST_REJECTED", answer.message
             if answer.condition == EXCEEDED:
                 slot.prompt_hash = None  # nobody was asked
             return
         try:
+            if answer.thinking_cut and not answer.text.strip():
+                raise Invalid(
+                    f"its thinking was cut off after {answer.thinking_tokens} tokens, before the answer; "
+                    "raise reasoning_budget => or spark.llm.reasoning.maxThinkingLen"
+                )
             slot.value = self._parse(answer.text, answer.finish_reason)
         except Invalid as reason:
             why = reason.text(quoting=self._quoting)

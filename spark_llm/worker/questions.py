@@ -55,6 +55,7 @@ class Question(NamedTuple):
         row: number of that row in the batch.
         instruction: what is asked.
         texts: one ``{"v":VALUE}`` or ``{}`` per field, in written order.
+        label: the right answer in the same form, where the call has labels.
     """
 
     slot: Slot
@@ -62,6 +63,7 @@ class Question(NamedTuple):
     row: int
     instruction: str
     texts: tuple[str, ...]
+    label: str | None = None
 
 
 class Questions:
@@ -83,6 +85,7 @@ class Questions:
         self._rows_read += record_batch.num_rows
         slots, new = batch.slots, list[Question]()
         fields, table = len(self._call.field_names), self._table
+        labels = record_batch.column("label").to_pylist() if self._call.labels else None
         for row, (instruction, texts) in enumerate(self._cells(record_batch)):
             if instruction is None or (fields and texts.count(NULL_FIELD) == fields):
                 slots.append(NOT_ASKED)
@@ -90,7 +93,7 @@ class Questions:
             slot, first = (Slot(), True) if table is None else table.find(self._key(instruction, texts))
             slots.append(slot)
             if first:
-                new.append(Question(slot, batch, row, instruction, texts))
+                new.append(Question(slot, batch, row, instruction, texts, labels[row] if labels else None))
         batch.look()
         return batch, new
 

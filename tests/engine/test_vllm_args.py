@@ -109,6 +109,7 @@ def test_environment_on_cpu():
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "OMP_NUM_THREADS": "7",
         "OMP_WAIT_POLICY": "PASSIVE",
+        "TORCH_COMPILE_DISABLE": "1",
         "VLLM_PLUGINS": "spark_llm_batch,spark_llm_memory",
     }
 

@@ -11,13 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from spark_llm.demo.generate import held_out
 from spark_llm.engine.http_batch import HttpBatchClient
 from spark_llm.engine.metrics_poll import PATH, parse
 from spark_llm.engine.process import members
 from spark_llm.engine.step_recorder import DETAILS_OPTION, EngineStep
-from spark_llm.engine.types import Constraint, EngineRequest, Sampling
+from spark_llm.engine.types import Constraint, EngineRequest, Reasoning, Sampling
 from spark_llm.engine.uds import get_json, get_text
 from spark_llm.engine.wire import PROGRESS_PATH, STEPS_PATH
+from spark_llm.prompts import SYSTEM_PROMPT
 
 pytest.importorskip("vllm")
 pytestmark = [pytest.mark.vllm, pytest.mark.slow]
@@ -202,6 +204,36 @@ def test_constraints(client, constraint, fits):
 def test_a_constraint_the_engine_refuses_fails_its_rows(client):
     found = ask(client, ["a", "b"], Constraint(regex="(?=x)[("))
     assert [one.condition for one in found] == ["LLM_REQUEST_REJECTED"] * 2
+
+
+def test_thinking_is_switched_by_request_and_stays_out_of_the_answer(client):
+    """Arithmetic with and without thinking, free and typed, and with a budget that cuts the thinking off."""
+    if not (DEMO_MODEL / "model.safetensors").exists():
+        pytest.skip("only the demo model thinks")
+    examples = held_out(1, 24)["arithmetic"]
+    users = [example.user for example in examples]
+    integer = Constraint(regex="-?[0-9]{1,6}")
+    switch = {"chat_template_kwargs": {"enable_thinking": True}}
+
+    def asked(constraint, **reasoning):
+        sampling = Sampling(None, 0.0, 16, None, constraint, reasoning=Reasoning(**reasoning))
+        return client.submit([EngineRequest(SYSTEM_PROMPT, user) for user in users], sampling).result(120)
+
+    off = asked(integer, figures=True)
+    assert all(one.thinking_tokens == 0 and not one.reasoned for one in off)
+    assert all(one.figures.min_logprob <= one.figures.mean_logprob <= 0 for one in off)
+    free, typed = (asked(form, on=True, fields=switch, budget_tokens=200) for form in (None, integer))
+    for on in (free, typed):
+        assert all(one.thinking_tokens > 0 and one.reasoned and not one.thinking_cut for one in on)
+        assert all("think" not in one.text and "=" not in one.text for one in on)
+        # The mode is switched in the prompt's last tokens: what is before them is in the cache.
+        assert all(one.prompt_tokens - one.cached_prompt_tokens < 64 for one in on)
+        right = [one.text == example.answer for one, example in zip(on, examples, strict=True)]
+        assert sum(right) > 20
+    assert sum(one.text == example.answer for one, example in zip(off, examples, strict=True)) < 8
+    assert all(one.generated_tokens - one.thinking_tokens <= 8 for one in typed)
+    cut = asked(integer, on=True, fields=switch, budget_tokens=3)
+    assert all(one.thinking_cut and one.thinking_tokens == 3 and one.text.isdigit() for one in cut)
 
 
 def engine_core(group):

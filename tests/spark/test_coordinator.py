@@ -220,3 +220,33 @@ def test_what_no_driver_understands_is_answered_all_the_same(spark):
     assert "no op 'sing'" in driver.ask("sing")["error"]
     assert "error" in json.loads(driver.state.answer("not json"))
     assert "error" in driver.ask("lease", query="q")
+
+
+def test_one_task_claims_and_all_find_what_it_has_put(spark):
+    driver = Driver(spark)
+
+    def claim(task, query="q"):
+        return driver.ask("claim", query=query, call="c", task=task)
+
+    assert claim(1) == {"claimed": True}
+    assert claim(1) == {"claimed": True}
+    assert claim(2) == {"claimed": False}
+    assert claim(3, "other query") == {"claimed": True}
+    driver.ask("put", query="q", call="c", task=1, text="found")
+    assert claim(2) == claim(1) == {"text": "found"}
+
+
+@pytest.mark.parametrize("end", ["gives up", "ends", "is silent"])
+def test_a_claim_ends_with_its_holder(spark, end):
+    driver = Driver(spark)
+    asks = {"query": "q", "call": "c"}
+    driver.ask("claim", task=1, **asks)
+    assert driver.ask("give_up", task=2, **asks) == {}
+    assert driver.ask("claim", task=2, **asks) == {"claimed": False}
+    if end == "gives up":
+        driver.ask("give_up", task=1, **asks)
+    elif end == "ends":
+        driver.state.end(1)
+    else:
+        driver.at(61)
+    assert driver.ask("claim", task=2, **asks) == {"claimed": True}

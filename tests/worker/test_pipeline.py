@@ -285,8 +285,8 @@ def test_a_lost_answer_is_an_engine_failure(monkeypatch, engine):
 
 
 def test_another_release_of_the_jar_is_told():
-    with pytest.raises(SparkLLMError, match="the jar speaks version 5"):
-        load_command('{"version": 5}')
+    with pytest.raises(SparkLLMError, match="the jar speaks version 4"):
+        load_command('{"version": 4}')
 
 
 def test_a_wrong_setting_is_told():

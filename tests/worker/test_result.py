@@ -76,6 +76,11 @@ def test_columns_are_those_of_the_contract():
         "profile": pa.string(),
         "prompt_hash": pa.string(),
         "early": pa.int64(),
+        "thinking_tokens": pa.int64(),
+        "reasoned": pa.int32(),
+        "thinking_cut": pa.int32(),
+        "unasked_thinking": pa.int32(),
+        "reasoning": pa.string(),
     }
     assert dict(zip(result.schema.names, result.schema.types, strict=True)) == expected
     assert row_type.names == list(expected)

@@ -1,0 +1,121 @@
+"""The pilot's rows in both modes, gathered over the first slices of a task, and what is fitted to them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from spark_llm.router import Cascade, Decision, Pilot, Router, pilot_rows, pilot_size
+from spark_llm.router.sample import FEWEST
+from spark_llm.worker.by_text import TextGain
+from spark_llm.worker.first_pass import row_text, signals_of
+from spark_llm.worker.fitted import Fitted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from spark_llm.engine.types import EngineAnswer, EngineRequest
+    from spark_llm.router import Budget, PilotOutcome, Signals
+    from spark_llm.worker.first_pass import AnswerReader
+
+FEWEST_AT_THE_END: Final = 20
+TEXT: Final = "text"
+
+
+class PilotPass:
+    """Gathers a pilot.
+
+    Args:
+        reader: of the call's answers.
+        policy: who is to decide.
+        shape: name of the query shape.
+        budget: of the query.
+        rows: of the query, where known.
+    """
+
+    def __init__(
+        self, reader: AnswerReader, policy: str, shape: str, budget: Budget | None, rows: int | None
+    ) -> None:
+        self._reader, self._policy, self._shape = reader, policy, shape
+        self._budget, self._rows = budget, rows
+        self._requests: list[EngineRequest] = []
+        self._labels: list[str | None] = []
+        self._cheap: list[EngineAnswer] = []
+        self._costly: list[list[EngineAnswer]] = []
+
+    @property
+    def gathered(self) -> int:
+        """Rows so far."""
+        return len(self._requests)
+
+    @property
+    def enough(self) -> bool:
+        """Whether there are as many as a pilot needs."""
+        return self.gathered >= FEWEST
+
+    def pick(self, requests: Sequence[EngineRequest]) -> list[int]:
+        """Returns the rows of a slice that the pilot still needs; labelled ones where there are enough."""
+        size = pilot_size(max(self._rows or 0, FEWEST, len(requests))) - self.gathered
+        known = [row for row, each in enumerate(requests) if self._reader.label(each.label) is not None]
+        among = known if len(known) >= size else list(range(len(requests)))
+        texts = [row_text(requests[row]) for row in among]
+        picked = pilot_rows(texts, size, lengths=[float(len(text)) for text in texts])
+        return [among[int(place)] for place in picked]
+
+    def labelled(self, requests: Sequence[EngineRequest]) -> bool:
+        """Whether labels can say who is right, so that no answer has to be drawn twice."""
+        return all(self._reader.label(each.label) is not None for each in requests)
+
+    def add(
+        self,
+        requests: Sequence[EngineRequest],
+        cheap: Sequence[EngineAnswer],
+        draws: Sequence[Sequence[EngineAnswer]],
+    ) -> None:
+        """Takes rows.
+
+        Args:
+            requests: shape (rows,).
+            cheap: answers without thinking, shape (rows,).
+            draws: answers with thinking, shape (draws, rows).
+        """
+        self._requests += requests
+        self._labels += [self._reader.label(each.label) for each in requests]
+        self._cheap += cheap
+        self._costly += [list(each) for each in zip(*draws, strict=True)]
+
+    def fit(self) -> tuple[Fitted, list[bool]]:
+        """Returns what is fitted, and for each gathered row whether it would have been chosen to think."""
+        values = [self._reader.answer(each) for each in self._cheap]
+        thought = [[self._reader.answer(each) for each in draws] for draws in self._costly]
+        outcome = Pilot(
+            cheap_answers=values,
+            costly_answers=thought,
+            cheap_tokens=[each.generated_tokens for each in self._cheap],
+            costly_tokens=[draws[0].generated_tokens for draws in self._costly],
+            thinking_tokens=[draws[0].thinking_tokens for draws in self._costly],
+            truncated=[[each.thinking_cut for each in draws] for draws in self._costly],
+            labels=self._labels if any(label is not None for label in self._labels) else None,
+            same=str.__eq__,
+        ).outcome()
+        signals = signals_of(self._requests, self._cheap, values)
+        agreed = sum(one is not None and one == draws[0] for one, draws in zip(values, thought, strict=True))
+        if self._policy == TEXT:
+            by_text = TextGain.fit(signals, outcome)
+            decision = Decision("per_row", "per row, by its text")
+            think = by_text.choose([row_text(each) for each in self._requests], self._budget)
+            return Fitted.of(self._policy, decision, outcome, None, agreed, by_text), think
+        router = _router(signals, outcome, self._shape)
+        decision = Cascade().decide_query(outcome, router, self._budget, self._rows)
+        if decision.choice != "per_row" or router is None:
+            on = decision.choice == "on"
+            return Fitted.of(self._policy, decision, outcome, None, agreed), [on] * len(values)
+        chosen = router.choose(signals, self._budget)
+        return Fitted.of(self._policy, decision, outcome, router, agreed), [bool(each) for each in chosen]
+
+
+def _router(signals: Signals, outcome: PilotOutcome, shape: str) -> Router | None:
+    """The router of a pilot; None where too few of its rows could be scored."""
+    try:
+        return Router.fit(signals, outcome, shape=shape)
+    except ValueError:
+        return None
