@@ -268,9 +268,7 @@ class Flow:
             question, user = each.question, each.user
             # Rows that were moved away from their group are served where they were put.
             place = rank(question.slot.place if moved else each.group)
-            requests.append(
-                EngineRequest(system, user, place, each.window, each.uses, label=question.label)
-            )
+            requests.append(EngineRequest(system, user, place, each.window, each.uses, label=question.label))
             if self._call.provenance:
                 question.slot.prompt_hash = prompt_hash(system, user)
         return requests

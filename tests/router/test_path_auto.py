@@ -87,7 +87,9 @@ def rows(hard, easy, labels=False, seed=0):
     random.Random(seed).shuffle(texts)
     label = {"hard": RIGHT, "easy": PLAIN}
     return [
-        EngineRequest("s", f'?\n{{"x": "{text}"}}', label=json.dumps({"v": label[text[:4]]}) if labels else None)
+        EngineRequest(
+            "s", f'?\n{{"x": "{text}"}}', label=json.dumps({"v": label[text[:4]]}) if labels else None
+        )
         for text in texts
     ]
 
