@@ -10,8 +10,8 @@ keeps so many rows in flight, in its planned order, and tells with each row what
     two, as written     two such tasks
     beside a scan       one, planned, beside a task whose rows share nothing but their instruction
 
-Model qwen3 has attention only, lfm2 keeps states (with planned junctions and without), gemma4 gets our own
-allocator too. Answers must be the same, hits may not be fewer.
+Model qwen3 has attention only, gemma4 has windows too, lfm2 keeps states (with planned junctions and
+without). Answers must be the same, hits may not be fewer.
 """
 
 from __future__ import annotations
@@ -42,9 +42,7 @@ WHO: dict[str, dict[str, dict[str, Any]]] = {
     },
     "gemma4": {
         "stock": {},
-        "jenga": {"allocator": "jenga"},
         "uses": {"allocator": "vllm", "uses": True},
-        "jenga, uses": {"allocator": "jenga", "uses": True},
     },
 }
 FILMS, ROWS, IN_FLIGHT, ANSWER_TOKENS = 24, 96, 6, 4

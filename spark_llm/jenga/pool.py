@@ -259,23 +259,6 @@ class LcmPool:
                 self._evictable += 1
             self._settle(t, large)
 
-    def revalue(self, kind: int, page: int, key: Key) -> None:
-        """The content of a cached page is worth something else from now on.
-
-        Raises:
-            ValueError: the page is not cached.
-        """
-        t = self._types[kind]
-        self._expect(t, page, CACHED)
-        if t.keys[page] == key:
-            return
-        t.keys[page] = key
-        self._stamp += 1
-        t.stamps[page] = self._stamp
-        _push(t.heap, key, self._stamp, page, t.stamps, t.cached)
-        if not self._used[page // t.ratio]:
-            self._settle(t, page // t.ratio)
-
     def drop(self, kind: int, page: int) -> None:
         """A cached page will never be hit again: it is empty from now on. `on_evict` is not called.
 

@@ -16,21 +16,14 @@ Source: vLLM 0.32, v1/core/kv_cache_coordinator.py, v1/core/block_pool.py.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from vllm.v1.core.block_pool import BlockHashToBlockMap, BlockPool
-from vllm.v1.core.kv_cache_utils import (
-    BlockHash,
-    get_block_hash,
-    get_group_id,
-    make_block_hash_with_group_id,
-)
 from vllm.v1.kv_cache_interface import MambaSpec
 
 from spark_llm.jenga.association import WAVE_LARGE_PAGES, Association
 from spark_llm.jenga.pages import MIN_LARGE_PAGES
 from spark_llm.jenga.pool import CACHED, LcmPool
-from spark_llm.jenga.vllm_queue import used_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -38,12 +31,7 @@ if TYPE_CHECKING:
     from vllm.v1.core.kv_cache_coordinator import KVCacheCoordinator
     from vllm.v1.core.kv_cache_utils import KVCacheBlock
 
-    from spark_llm.jenga.pool import Key
-    from spark_llm.jenga.uses import RemainingUses
     from spark_llm.jenga.vllm_layout import JengaKVCacheConfig
-
-# Above any time of an access, and exact in a float, as is what is left of it after a next use.
-_KEPT: Final = 1 << 52
 
 
 class TypePool(BlockPool):
@@ -105,17 +93,11 @@ class TypePool(BlockPool):
             block.ref_cnt -= 1
             if block.ref_cnt == 0 and not block.is_null:
                 hit = self.enable_caching and block.block_hash is not None
-                key = self._shared.key_of(self, block) if hit else None
+                # One access has one time in all groups, and the end of a prefix leaves before its front.
+                key = (float(self._shared.clock), -float(block.block_hash_num_tokens or 0)) if hit else None
                 self._pages.free(self._kind, block.block_id, key)
         for pool, blocks in others.items():
             pool.free_blocks(blocks)
-
-    def changed(self, block_hash: bytes) -> None:
-        """The uses of a block are others than before."""
-        key = make_block_hash_with_group_id(BlockHash(block_hash), self._kind)
-        block = self.cached_block_hash_to_block.get_one_block(key)
-        if block is not None and self._pages.state(self._kind, block.block_id) == CACHED:
-            self._pages.revalue(self._kind, block.block_id, self._shared.key_of(self, block))
 
     def evicted(self, page: int) -> None:
         """The pages gave this block to someone else."""
@@ -173,31 +155,6 @@ class SharedPages:
         self.null_block = self.pools[0].null_block
         self.num_gpu_blocks = config.num_blocks
         self.needs: tuple[int, ...] = ()
-        self._uses: RemainingUses | None = None
-        self._windows: Sequence[int] = ()
-
-    def keep_by(self, uses: RemainingUses, windows: Sequence[int]) -> None:
-        """Has blocks that planned rows will read leave after all others, the furthest next use first.
-
-        Args:
-            uses: counts.
-            windows: of each group, as in `vllm_queue.windows_of`.
-        """
-        self._uses, self._windows = uses, windows
-        for pool in self.pools:
-            uses.watch(pool.changed)
-
-    def key_of(self, pool: TypePool, block: KVCacheBlock) -> Key:
-        """What a cached block is worth."""
-        # One access has one time in all groups, and the end of a prefix leaves before its front.
-        end = -float(block.block_hash_num_tokens or 0)
-        key = block.block_hash
-        if self._uses is not None and key is not None:
-            uses, next_use = used_in(self._uses, get_block_hash(key), self._windows[get_group_id(key)])
-            # Of blocks with the same content one is kept: the one that hits.
-            if uses and pool.cached_block_hash_to_block.get_one_block(key) is block:
-                return float(_KEPT - next_use), end
-        return float(self.clock), end
 
     def _evicted(self, kind: int, page: int) -> None:
         self.pools[kind].evicted(page)

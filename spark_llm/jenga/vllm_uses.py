@@ -3,8 +3,9 @@
     request's extra_args["spark_llm_uses"] = [plan, tokens, uses, next_rows, tokens, …]       see `Told`
       Scheduler.add_request ─► RemainingUses.arrive      _free_request ─► finish      preempted ─► extend
                                     │ of, watch
-                                    ├─► vllm_queue   the free blocks of vLLM's pool
-                                    └─► vllm_pools   the eviction keys of our own allocator
+                                    └─► vllm_queue   the free blocks of vLLM's pool
+
+Our own allocator evicts as without: its large pages hold wanted pages beside others, and kept both.
 
 Source: vLLM 0.32, v1/core/sched/scheduler.py.
 """
@@ -66,10 +67,8 @@ class UsesMixin(Scheduler):
         from spark_llm.jenga.vllm_queue import UsesQueue, windows_of
 
         windows = windows_of(self.kv_cache_config, self.hash_block_size)
-        if hasattr(pool, "keep_by"):
-            pool.keep_by(self.uses, windows)
-        elif self.vllm_config.kv_transfer_config is None:
-            # A connector may walk vLLM's list of free blocks.
+        # Our own allocator has no such queue, and a connector may walk vLLM's list of free blocks.
+        if hasattr(pool, "free_block_queue") and self.vllm_config.kv_transfer_config is None:
             pool.free_block_queue = UsesQueue(pool, self.uses, windows)
 
     def add_request(self, request: Request) -> None:  # noqa: D102

@@ -93,12 +93,6 @@ class Driver:
             self.pool.drop(*at)
             del self.model.pages[at], self.keys[at]
 
-    def revalue(self):
-        at = self.pick(CACHED)
-        if at:
-            self.keys[at] = (self.clock + self.random.randrange(-3, 4), 0)
-            self.pool.revalue(*at, self.keys[at])
-
     def release(self):
         self.pool.release(self.random.choice([1, 2, 3]))
 
@@ -107,7 +101,7 @@ class Driver:
         self.model.settle()
 
 
-ACTIONS = ("allocate", "allocate_all", "free", "use", "drop", "revalue", "release")
+ACTIONS = ("allocate", "allocate_all", "free", "use", "drop", "release")
 
 
 @settings(max_examples=250, deadline=None)

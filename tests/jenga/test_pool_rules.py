@@ -52,20 +52,6 @@ def test_a_large_page_is_worth_its_most_valuable_small_page():
     assert dropped == [(A, middle)]
 
 
-def test_a_page_that_is_worth_more_or_less_than_before_takes_its_large_page_with_it():
-    pool = LcmPool(3, (2,))
-    pages = [pool.allocate(0, owner) for owner in (1, 2, 3) for _ in range(2)]
-    for number, page in enumerate(pages):
-        pool.free(0, page, (number // 2, 0))
-    pool.revalue(0, pages[1], (9, 0))
-    pool.revalue(0, pages[4], (-2, 0))
-    pool.revalue(0, pages[5], (-1, 0))
-    # The third large page first, then the second; the first holds what is worth most.
-    assert [pool.allocate(0, 4) // 2 for _ in range(6)] == [2, 2, 1, 1, 0, 0]
-    with pytest.raises(ValueError, match="cached"):
-        pool.revalue(0, 0, (1, 0))
-
-
 def test_all_types_of_a_prefix_leave_together():
     dropped = []
     pages = LcmPool(4, (1, 1), on_evict=lambda *at: dropped.append(at))
