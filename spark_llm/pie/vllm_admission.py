@@ -1,15 +1,14 @@
 """How many blocks rows may have, while the engine runs: a scheduler mixin.
 
-    steps ─► stalls, seconds ─► AdmissionCap.update ─► KVCacheManager.watermark_blocks
+    steps ─► stalls, seconds ─► AdmissionCap.update ─► blocks that count as free
     free blocks: those with a page of their own in every layer first, then those that swap
 
-Between its bounds the cap stops rows from coming in, and none is preempted for it; vLLM leaves the
-watermark aside when nothing else runs, so that a row that needs more still gets its turn. At its lower bound
-blocks that swap are closed altogether: the engine is vLLM's own with the blocks that move nothing. No answer
-ever changes.
+To vLLM the engine has as many blocks as the cap says; rows wait, or are preempted when others grow, as in any
+engine of that size. When the cap falls below what rows have, none is preempted for that: what they have is
+the limit until they end. No answer ever changes.
 
-Source: vLLM 0.32, v1/core/kv_cache_manager.py (`watermark_blocks`), v1/core/kv_cache_utils.py
-(`FreeKVCacheBlockQueue`). Inert unless the engine's connector is ours.
+Source: vLLM 0.32, v1/core/block_pool.py, v1/core/kv_cache_utils.py (`FreeKVCacheBlockQueue`). Inert unless
+the engine's connector is ours.
 """
 
 from __future__ import annotations
@@ -37,7 +36,8 @@ if TYPE_CHECKING:
 else:
     Scheduler = object
 
-_FORGET: Final = 0.98
+_FORGET: Final = 0.9
+_LEAST: Final = 0.1
 
 
 class NearFirstQueue:
@@ -48,27 +48,30 @@ class NearFirstQueue:
         resident_blocks: blocks below it move nothing.
 
     Attributes:
-        is_closed: blocks that swap do not count as free.
+        limit_blocks: that may be in use; None: all.
     """
 
-    is_closed = False
+    limit_blocks: int | None = None
 
     def __init__(self, blocks: Sequence[KVCacheBlock], resident_blocks: int) -> None:
         from vllm.v1.core.kv_cache_utils import FreeKVCacheBlockQueue
 
-        self._resident = resident_blocks
+        self._resident, self._blocks = resident_blocks, len(blocks)
         self._near = FreeKVCacheBlockQueue([block for block in blocks if block.block_id < resident_blocks])
         self._shared = FreeKVCacheBlockQueue([block for block in blocks if block.block_id >= resident_blocks])
 
     @property
     def num_free_blocks(self) -> int:
         """Those that may be handed out."""
-        return self._near.num_free_blocks if self.is_closed else self.all_free_blocks
+        free = int(self._near.num_free_blocks + self._shared.num_free_blocks)
+        if self.limit_blocks is None:
+            return free
+        return min(free, max(self.limit_blocks - self.used_blocks, 0))
 
     @property
-    def all_free_blocks(self) -> int:
-        """Those that may not as well."""
-        return int(self._near.num_free_blocks + self._shared.num_free_blocks)
+    def used_blocks(self) -> int:
+        """Those that are in use."""
+        return int(self._blocks - self._near.num_free_blocks - self._shared.num_free_blocks)
 
     def popleft(self) -> KVCacheBlock:
         """The next one."""
@@ -109,8 +112,9 @@ class NearFirstQueue:
 class SwapWindows:
     """Stalls over seconds, window by window.
 
-    A copy hides less well here than the cap's policy has it: in its slot's time, not in all of the pass. What
-    was waited for although there was time in all makes copies count as longer, for a while.
+    A copy hides less well here than the cap's policy has it: behind the layers until its turn, not behind all
+    of the pass. What was waited for makes copies count as so much longer that fewer blocks would not have
+    waited, and less so with each window that did not wait.
 
     Args:
         cap: that follows them.
@@ -134,8 +138,10 @@ class SwapWindows:
         now = figures.copies.stall_s, figures.forward_s, figures.copies.load_s
         stall_s, seconds, copy_s = (later - before for later, before in zip(now, self._seen, strict=True))
         self.stall_share = stall_s / seconds if seconds > 0 else 0.0
-        waited = self.stall_share > MAX_STALL_SHARE and copy_s > 0
-        self._longer = max(seconds / copy_s if waited else self._longer * _FORGET, 1.0)
+        self._longer = max(self._longer * _FORGET, 1.0)
+        if self.stall_share > MAX_STALL_SHARE and copy_s > 0:
+            fits = max(1 - stall_s / copy_s, _LEAST)
+            self._longer = max((seconds - stall_s) / (copy_s * fits), self._longer)
         if self.adapts:
             self.cap.update(self._used, stall_s, seconds, copy_s * self._longer)
         self._seen, self._steps, self._used = now, 0, 0
@@ -156,14 +162,14 @@ class AdmissionMixin(Scheduler):
         pool.free_block_queue = NearFirstQueue(
             pool.free_block_queue.get_all_free_blocks(), pages.resident_blocks
         )
-        self._resident_blocks = pages.resident_blocks
         least = pages.resident_blocks or int(pages.near_pages / pages.turns.layers)
-        cap = AdmissionCap(max(least, 1), pages.blocks)
+        # One row must always have its turn.
+        least = min(max(least, -(-self.max_model_len // self.block_size) + 1), pages.blocks)
+        cap = AdmissionCap(least, pages.blocks)
         self.swap_windows = SwapWindows(cap, adapts=settings.get("adapts", True))
-        self._watermark_blocks = self.kv_cache_manager.watermark_blocks
-        # One row must always have its turn; block 0 is vLLM's place for nothing.
-        self._can_close = pages.resident_blocks > -(-self.max_model_len // self.block_size) + 1
-        self._hold_back(cap)
+        # Block 0 is vLLM's place for nothing, and in use.
+        pool.free_block_queue.limit_blocks = cap.blocks - 1
+        self._resident_blocks = pages.resident_blocks
         _tell(settings, pages)
         path = settings.get("vitals")
         self._swap_vitals = VitalsWriter(Path(path)) if path else None
@@ -176,28 +182,25 @@ class AdmissionMixin(Scheduler):
         windows = self.swap_windows
         if windows is not None and scheduler_output.total_num_scheduled_tokens:
             pool = self.kv_cache_manager.block_pool
-            used = pool.num_gpu_blocks - pool.free_block_queue.all_free_blocks
-            if windows.add(used, self.connector.figures):
-                self._hold_back(windows.cap)
+            queue, cap = pool.free_block_queue, windows.cap
+            over = windows.add(queue.used_blocks + 1, self.connector.figures)
+            queue.limit_blocks = max(cap.blocks - 1, min(queue.used_blocks, queue.limit_blocks))
+            if over and cap.blocks == self._resident_blocks:
+                # Rows that hit them would have them copied in every step.
+                pool.evict_blocks(set(range(self._resident_blocks, pool.num_gpu_blocks)))
             if self._swap_vitals is not None and self._swap_vitals.due:
                 self._swap_vitals.write(self.swap_figures)
         return outputs
 
-    def _hold_back(self, cap: AdmissionCap) -> None:
-        pool = self.kv_cache_manager.block_pool
-        closed = self._can_close and cap.blocks == cap.min_blocks
-        pool.free_block_queue.is_closed = closed
-        held_back = 0 if closed else pool.num_gpu_blocks - cap.blocks
-        self.kv_cache_manager.watermark_blocks = self._watermark_blocks + held_back
-        if closed:
-            # Rows that hit them would have them copied in every step.
-            pool.evict_blocks(set(range(self._resident_blocks, pool.num_gpu_blocks)))
-
     def reset_prefix_cache(self, *args: Any, **kwargs: Any) -> bool:
-        """As vLLM's, which takes blocks that are closed for blocks in use."""
-        if self.swap_windows is not None:
-            self.kv_cache_manager.block_pool.free_block_queue.is_closed = False
-        return bool(super().reset_prefix_cache(*args, **kwargs))
+        """As vLLM's, which takes blocks beyond the limit for blocks in use."""
+        if self.swap_windows is None:
+            return bool(super().reset_prefix_cache(*args, **kwargs))
+        queue = self.kv_cache_manager.block_pool.free_block_queue
+        limit_blocks, queue.limit_blocks = queue.limit_blocks, None
+        done = super().reset_prefix_cache(*args, **kwargs)
+        queue.limit_blocks = limit_blocks
+        return bool(done)
 
     @property
     def swap_figures(self) -> dict[str, float]:

@@ -60,9 +60,12 @@ def test_a_queue_hands_out_near_blocks_first_and_the_oldest_of_them(vllms, moves
         everything = free[True] + free[False]
         assert [block.block_id for block in queue.get_all_free_blocks()] == everything
         assert queue.num_free_blocks == len(everything)
-        queue.is_closed = True
-        assert queue.num_free_blocks == len(free[True])
-        queue.is_closed = False
+        assert queue.used_blocks == len(taken)
+        queue.limit_blocks = len(taken) + 2
+        assert queue.num_free_blocks == min(2, len(everything))
+        queue.limit_blocks = 0
+        assert queue.num_free_blocks == 0
+        queue.limit_blocks = None
 
 
 def figures(stall_s, forward_s):
@@ -78,8 +81,9 @@ def test_the_cap_follows_the_stalls_of_a_window():
 
     windows = SwapWindows(AdmissionCap(10, 74, 74))
     # The engine's figures are sums since it started.
-    ended = [windows.add(70, figures(0.1 * step, 1.0 * step)) for step in range(1, WINDOW_STEPS + 1)]
-    assert ended == [False] * (WINDOW_STEPS - 1) + [True]
+    for step in range(1, WINDOW_STEPS + 1):
+        assert windows.cap.blocks == 74
+        windows.add(70, figures(0.1 * step, 1.0 * step))
     assert windows.stall_share == pytest.approx(0.1)
     cut = windows.cap.blocks
     assert 10 <= cut < 70

@@ -94,17 +94,16 @@ def test_a_step_says_what_its_rows_have_computed_and_where():
     assert parameters(output.KVConnectorBlockState.get_block_ids) == ["self", "req_id"]
 
 
-def test_a_watermark_holds_back_rows_that_come_in_and_no_others():
+def test_a_pools_free_blocks_are_those_of_its_queue():
     from vllm.v1.core.block_pool import BlockPool
-    from vllm.v1.core.kv_cache_manager import KVCacheManager
     from vllm.v1.core.kv_cache_utils import FreeKVCacheBlockQueue
+    from vllm.v1.core.sched.scheduler import Scheduler
 
     from spark_llm.pie.vllm_admission import NearFirstQueue
 
-    source = inspect.getsource(KVCacheManager.allocate_slots)
-    condition = source[source.index("watermark_blocks = 0") : source.index("= self.watermark_blocks")]
-    assert "if has_scheduled_reqs and request.status in (" in condition
-    assert "RequestStatus.RUNNING" not in condition
+    assert "return self.free_block_queue.num_free_blocks" in inspect.getsource(BlockPool.get_num_free_blocks)
+    assert parameters(BlockPool.evict_blocks) == ["self", "block_ids"]
+    assert "reset_prefix_cache" in vars(Scheduler)
     used = {line.split("free_block_queue.")[1].split("(")[0].split("\n")[0]
             for line in inspect.getsource(BlockPool).splitlines() if "self.free_block_queue." in line}  # fmt: skip
     assert used <= set(dir(NearFirstQueue))
