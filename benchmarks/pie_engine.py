@@ -1,6 +1,7 @@
 """Swap in the real engine on the CPU: answers, hits, copies and stalls beside stock vLLM.
 
-Rows of the block tier are made by `pie_tier_rows`.
+tier      blocks of rows that are not running: `pie_tier_rows`
+layers    layers of rows that are: `pie_layers_rows`
 """
 
 from __future__ import annotations
@@ -12,22 +13,32 @@ from pathlib import Path
 import harness
 import jenga_engine
 
+PARTS = ("tier", "layers")
+
 
 def main() -> None:
     """Measures and reports; exits 0 whatever the gates say."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--json", type=Path, help="write the result here")
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     options = parser.parse_args()
     jenga_engine.alone()
+    import pie_layers_rows
     import pie_tier_rows
 
+    rows, gates = [], {}
     with tempfile.TemporaryDirectory() as folder:
-        rows = pie_tier_rows.rows_of(Path(folder), options.seed)
-    gates = {
-        name: harness.gate(value, target, at_least=least)
-        for name, (value, target, least) in pie_tier_rows.gates_of(rows).items()
-    }
+        for part, module in zip(PARTS, (pie_tier_rows, pie_layers_rows), strict=True):
+            if part in options.parts:
+                found = module.rows_of(Path(folder), options.seed)
+                rows += [{"part": part, **row} for row in found]
+                gates |= {
+                    name: harness.gate(value, target, at_least=least)
+                    for name, (value, target, least) in module.gates_of(found).items()
+                }
     harness.report(rows, gates, options.json)
 
 

@@ -114,7 +114,6 @@ def _passes(
                 "external rate": round(external / sum(map(len, asked)), 4),
                 "loaded MiB": round(now.get("kv_offload_load_bytes", 0) / 2**20, 2),
                 "stored MiB": round(now.get("kv_offload_store_bytes", 0) / 2**20, 2),
-                "load s": round(now.get("kv_offload_load_time", 0), 3),
                 "evictions": int(now.get("kv_offload_evictions", 0)),
                 "steps": ran["steps"], "s": round(seconds, 3),
                 "md5": hashlib.md5(str(ran["answers"]).encode(), usedforsecurity=False).hexdigest()[:12],
