@@ -208,9 +208,9 @@ class PilotOutcome:
 def interval(gains: Floats, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """Confidence interval of a mean gain: Agresti and Min's adjusted Wald interval for pairs.
 
-    One row is added to each cell of the table, one that gained all, one that lost all, two that did neither (The
-    American Statistician 2005, `Wald+4`), so that the interval has a width where all rows agree, and keeps its
-    coverage where few differ.
+    One row is added to each cell of the table: one that gained all, one that lost all, two that did neither
+    (The American Statistician 2005, `Wald+4`), so that the interval has a width where all rows agree, and
+    keeps its coverage where few differ.
 
     Differs from the paper: gains may be fractions; their squares stand for the counts of rows that differ.
 

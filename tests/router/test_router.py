@@ -134,7 +134,7 @@ def test_a_mixed_query_is_decided_row_by_row():
 
 
 def test_difference_alone_never_switches_a_query_on():
-    signals, outcome = table(300, hard=0.7, informative=False)
+    _, outcome = table(300, hard=0.7, informative=False)
     known = PilotOutcome(
         outcome.gains, outcome.extra_tokens, outcome.thinking_tokens, outcome.truncated, "difference"
     )

@@ -10,8 +10,8 @@ from spark_llm.router import PilotOutcome, Signals, policy_of
 from spark_llm.router.text import TextClassifier, packaged_model, softmax
 
 WORDS = {
-    "math": "sum product integral equation prime".split(),
-    "law": "court contract statute appeal tort".split(),
+    "math": ["sum", "product", "integral", "equation", "prime"],
+    "law": ["court", "contract", "statute", "appeal", "tort"],
 }
 
 
