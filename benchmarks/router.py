@@ -1,34 +1,31 @@
 """Which rows are worth the large model? Routing policies replayed over stored answers of six models.
 
-Both arms of a pair have answered every question, so that a policy's gain is known without asking. A policy sees
-200 labelled questions at most and ranks all others. Questions are in two halves by the parity of a hash of their
-text: signals and strengths were chosen on the even half, and what is reported is the odd one (`--half all` takes
-every question, for tables that nothing was chosen on). The published policy's category classifier is trained on
-the other half, with as many labels as that has. `words` of the stored answers stand for tokens.
+Both arms of a pair have answered every question, so that a policy's gain is known without asking. A policy
+sees 200 labelled questions at most and ranks all others. Questions are in two halves by the parity of the
+MD5 of their id: signals and strengths were chosen on the even half, and what is reported is the odd one
+(`--half all` takes every question, for tables that nothing was chosen on). The published policy's category
+classifier is trained on the other half, with all its labels. `words` of the stored answers stand
+for tokens.
 
-APGR is the area under the share of the accuracy gap that is recovered, over the share of rows that get the costly
-arm; CPT50 and CPT80 are the shares of rows at which half and 80 % of the gap are recovered (RouteLLM).
+APGR is the area under the share of the accuracy gap that is recovered, over the share of rows that get the
+costly arm; CPT50 and CPT80 are the shares of rows at which half and 80 % of the gap are recovered (RouteLLM).
 Rows with equal scores are taken in random order, in expectation.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import blake2b
+from hashlib import md5
 from pathlib import Path
 from typing import Any
-
-# A few thousand short rows: threads that wait for each other cost more than they bring.
-for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_variable, "1")
 
 import harness
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from spark_llm.router.budget import Budget
 from spark_llm.router.calibration import auc, ece
@@ -43,7 +40,8 @@ LEAST_APGR, MOST_CPT80, MOST_ECE, MOST_BUDGET_ERROR = 0.62, 0.57, 0.05, 0.05
 WINDOW_ROWS = 500
 BUDGET_SHARES = (0.1, 0.3, 0.5)
 SHARES = (0.2, 0.5)
-GATED = "cascade: length, second model agrees"
+ONE = "cascade: length, second model agrees"
+TWO = "cascade: length, two models agree"
 
 
 @dataclass(frozen=True)
@@ -72,12 +70,15 @@ def main() -> None:
         name: [None, None] if name == "tfidf" else [embed(texts(part), folder) for part in (table, others)]
         for name, folder in encoders.items()
     }
-    rows = []
+    chances = category_chances(table, others, encoders, encoded)
+    rows: list[dict[str, Any]] = []
     for pair in PAIRS:
         replay = Replay(table, pair, options.labels, options.seeds, options.seed)
-        for name, policy in policies(replay, table, others, encoders, encoded).items():
+        for name, policy in policies(replay, table, chances, encoders, encoded).items():
             rows.append({"kind": "policy", "pair": pair.name, "policy": name, **replay.row(policy)})
-            harness.report(rows[-1:], {}, None)
+            if extra := replay.agreement_words(name):
+                rows[-1]["agreement_words_share"] = extra
+            print(f"{pair.name}  {name}", flush=True)
         compared = replay.at_equal_tokens(rows)
         rows.extend({"kind": "equal words", "pair": pair.name, **each} for each in compared)
         rows.append({"kind": "budget", "pair": pair.name, **replay.budget()})
@@ -92,7 +93,9 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, help="folder of the answers' Parquet (default: real, else made up)")
+    parser.add_argument(
+        "--data", type=Path, help="folder of the answers' Parquet (default: real, else made up)"
+    )
     parser.add_argument("--json", type=Path, help="where to write the results")
     parser.add_argument("--labels", type=int, default=200, help="labelled questions a policy may see")
     parser.add_argument("--seeds", type=int, default=20, help="draws of the labelled questions")
@@ -103,8 +106,8 @@ def _options() -> argparse.Namespace:
 
 
 def read(folder: Path | None, seed: int) -> pd.DataFrame:
-    """The first Parquet of the folder that has the columns; without a folder the real one, else a made-up one."""
-    wanted = {"question", "options", "category"}
+    """The first Parquet of the folder with the columns; without a folder the real one, else one made up."""
+    wanted = {"question_id", "question", "options", "category"}
     wanted |= {f"{m}_{column}" for m in MODELS for column in ("pred", "correct", "output_words")}
     real = harness.ROOT.parent / "shared" / "data_router"
     if folder is None and not real.is_dir():
@@ -123,8 +126,9 @@ def made_up(rows: int, seed: int) -> pd.DataFrame:
     difficulty = rng.normal(size=rows)
     topic = rng.integers(0, 5, rows)
     found: dict[str, Any] = {
-        "question": [f"topic{t} question {i} " + "hard " * int(d > 0.5) for i, (t, d) in enumerate(zip(topic, difficulty, strict=True))],
-        "options": [["yes", "no"]] * rows,
+        "question_id": np.arange(rows),
+        "question": [f"topic{t} question {i} " + "hard " * int(d > 0.5) for i, (t, d) in enumerate(zip(topic,
+        difficulty, strict=True))], "options": [["yes", "no"]] * rows,
         "category": [f"topic{t}" for t in topic],
     }  # fmt: skip
     for at, model in enumerate(MODELS):
@@ -137,9 +141,10 @@ def made_up(rows: int, seed: int) -> pd.DataFrame:
 
 
 def split(table: pd.DataFrame, half: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The questions to report, and those of the other half; `all` reports all and has the odd half as other."""
-    digest = [blake2b(q.encode(), digest_size=8).digest()[-1] % 2 for q in table["question"]]
-    odd = np.array(digest, bool)
+    """The questions to report, and those of the other half; `all` has the odd half as other."""
+    ids = table["question_id"]
+    digest = [md5(str(q).encode(), usedforsecurity=False).digest()[-1] for q in ids]
+    odd = np.array(digest) % 2 == 1
     if half == "all":
         return table, table[odd].reset_index(drop=True)
     reported = odd if half == "odd" else ~odd
@@ -184,7 +189,8 @@ class Replay:
         self.words = table[f"{pair.costly}_output_words"].to_numpy(float)
         answer = table[f"{pair.cheap}_pred"]
         self.agrees = [(table[f"{m}_pred"] == answer).to_numpy(float) for m in (pair.second, pair.third)]
-        self.pass_words = [table[f"{m}_output_words"].sum() / self.words.sum() for m in (pair.second, pair.third)]
+        all_words = [table[f"{m}_output_words"].sum() for m in (pair.second, pair.third)]
+        self.pass_words = [float(words / self.words.sum()) for words in all_words]
         self.length = table[f"{pair.cheap}_output_words"].to_numpy(float)
         order = [np.random.default_rng(seed + at).permutation(len(table)) for at in range(seeds)]
         self.draws = [(part[:labels], np.sort(part[labels:]), seed + at) for at, part in enumerate(order)]
@@ -223,12 +229,15 @@ class Replay:
             if scored.chance is not None and scored.raw is not None and scored.target is not None:
                 target = scored.target[rest]
                 values["auc"] = auc(scored.chance[rest], target)
-                values["ece_before"], values["ece_after"] = (ece(p[rest], target) for p in (scored.raw, scored.chance))
+                values["ece_before"], values["ece_after"] = (
+                    ece(p[rest], target) for p in (scored.raw, scored.chance)
+                )
             if scored.gain is not None:
                 values["ece_of_gain"] = ece(scored.gain[rest], self.gain[rest])
             for name, value in values.items():
                 found.setdefault(name, []).append(value)
-        spread = {f"{name}_sd": float(np.std(found[name])) for name in ("apgr", "cpt80", "ece_after") if name in found}
+        spreads = [name for name in ("apgr", "cpt80", "ece_after") if name in found]
+        spread = {f"{name}_sd": float(np.std(found[name])) for name in spreads}
         return {**{name: float(np.mean(v)) for name, v in found.items()}, **spread}
 
     def at_equal_tokens(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -244,19 +253,26 @@ class Replay:
                 expected = router.expected(self.gated.take(rest))
                 # By the words they took: as many as the other policy had, in the cascade's own order.
                 order = np.argsort(-expected.gain / np.maximum(expected.extra_tokens, 1.0), kind="stable")
-                fits = np.cumsum(self.words[rest][order]) <= row["chosen_words_share"] * self.words[rest].sum()
+                spent = np.cumsum(self.words[rest][order]) / self.words[rest].sum()
+                fits = spent <= row["chosen_words_share"]
                 accuracy.append(self.cheap[rest].mean() + self.gain[rest][order][fits].sum() / len(rest))
             points = 100 * (float(np.mean(accuracy)) - row["chosen_accuracy"])
-            found.append({"policy": row["policy"], "cascade_accuracy": float(np.mean(accuracy)), "points": points})
+            found.append(
+                {"policy": row["policy"], "cascade_accuracy": float(np.mean(accuracy)), "points": points}
+            )
         return found
+
+    def agreement_words(self, policy: str) -> float:
+        """Words of the second models over all rows, over those of the costly model over all rows."""
+        return sum(self.pass_words[: 2 if "two" in policy else int("second" in policy)])
 
     @property
     def gated(self) -> Signals:
-        """Signals of the cascade that the gates are about."""
+        """Signals of the cascade with one second model."""
         return self.signals(("answer_tokens", "second_agrees"))
 
     def budget(self) -> dict[str, Any]:
-        """How far what was spent is from the budget: in words window by window, and in rows of a known table."""
+        """How far what was spent is from the budget: in words window by window, and in rows of a table."""
         words, rows = [], []
         for drawn, rest, seed in self.draws:
             router = Router.fit(self.gated.take(drawn), self.outcome(drawn), seed=seed)
@@ -269,7 +285,9 @@ class Replay:
                     signals = self.gated.take(window)
                     taken = stream.choose(signals)
                     took = float(self.words[window][taken].sum())
-                    stream.measured(router.expected(signals).extra_tokens[taken].sum(), took, int(taken.sum()))
+                    stream.measured(
+                        router.expected(signals).extra_tokens[taken].sum(), took, int(taken.sum())
+                    )
                     spent += took
                 words.append(abs(spent / total - 1))
                 mask = router.choose(self.gated.take(rest), Budget(share=share))
@@ -281,7 +299,7 @@ class Replay:
 
 
 def curve(scores: np.ndarray, gain: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Share of rows escalated, best scores first, and share of the accuracy gap recovered; both from 0 to 1."""
+    """Share of rows escalated, best scores first, and share of the accuracy gap recovered; from 0 to 1."""
     _, group = np.unique(-scores, return_inverse=True)
     counts, sums = np.bincount(group), np.bincount(group, gain)
     share = np.concatenate([[0.0], np.cumsum(counts) / len(gain)])
@@ -295,8 +313,24 @@ def reaches(share: np.ndarray, recovered: np.ndarray, level: float) -> float:
     return float(share[at - 1] + (share[at] - share[at - 1]) * (level - before) / (after - before))
 
 
+def category_chances(
+    table: pd.DataFrame, others: pd.DataFrame, encoders: dict[str, str], encoded: dict[str, Any]
+) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
+    """Categories and the chance of each for the reported questions, by a classifier of the others."""
+    found = {}
+    for name, encoder in encoders.items():
+        here, there = encoded[name]
+        model = TextClassifier.fit(texts(others), others["category"].tolist(), encoder=encoder, encoded=there)
+        found[name] = (model.classes, model.chances(texts(table), encoded=here))
+    return found
+
+
 def policies(
-    replay: Replay, table: pd.DataFrame, others: pd.DataFrame, encoders: dict[str, str], encoded: dict[str, Any]
+    replay: Replay,
+    table: pd.DataFrame,
+    chances: dict[str, tuple[tuple[str, ...], np.ndarray]],
+    encoders: dict[str, str],
+    encoded: dict[str, Any],
 ) -> dict[str, Policy]:
     """All that are compared, by name."""
     prompts = texts(table)
@@ -336,12 +370,9 @@ def policies(
         "always_off": fixed(np.full(rows, -1.0)),
         "always_on": fixed(np.full(rows, 1.0)),
     }
-    for name, encoder in encoders.items():
-        vectors = encoded[name]
-        classifier = TextClassifier.fit(texts(others), others["category"].tolist(), encoder=encoder, encoded=vectors[1])
-        chances = classifier.chances(prompts, encoded=vectors[0])
+    for name, (classes, chance) in chances.items():
         for kind, policy in TABLES.items():
-            use = decide_all(chances, classifier.classes, policy)
+            use = decide_all(chance, classes, policy)
             found[f"semantic_router: {kind} table, {name}"] = fixed(np.where(use, 1.0, -1.0))
     for kind, policy in TABLES.items():
         use = table["category"].map(lambda category, policy=policy: policy.get(category, False))
@@ -349,9 +380,11 @@ def policies(
     found |= {f"text: {name}": text(name) for name in encoders}
     found["cascade: length"] = cascade("answer_tokens")
     found["cascade: second model agrees"] = cascade("second_agrees")
-    found[GATED] = cascade("answer_tokens", "second_agrees")
-    found["cascade: length, two models agree"] = cascade("answer_tokens", "second_agrees", "third_agrees")
-    found["cascade: length, second model agrees, text"] = cascade("answer_tokens", "second_agrees", prompts=prompts)
+    found[ONE] = cascade("answer_tokens", "second_agrees")
+    found[TWO] = cascade("answer_tokens", "second_agrees", "third_agrees")
+    found["cascade: length, second model agrees, text"] = cascade(
+        "answer_tokens", "second_agrees", prompts=prompts
+    )
     found["oracle"] = fixed(replay.gain)
     return found
 
@@ -385,14 +418,15 @@ def categories(
 
 
 def gates(rows: list[dict[str, Any]], labels: int) -> dict[str, dict[str, Any]]:
-    """Of the cascade with one second model, for each pair; words and rows of the budget."""
+    """Of the cascade with one and with two more small models, for each pair; words and rows of the budget."""
     found = {}
     for row in rows:
         pair = row.get("pair", "").replace(" ", "_")
-        if row["kind"] == "policy" and row["policy"] == GATED:
-            found[f"apgr_{pair}"] = harness.gate(row["apgr"], LEAST_APGR)
-            found[f"cpt80_{pair}"] = harness.gate(row["cpt80"], MOST_CPT80, at_least=False)
-            found[f"ece_{pair}"] = harness.gate(row["ece_after"], MOST_ECE, at_least=False)
+        if row["kind"] == "policy" and row["policy"] in {ONE, TWO}:
+            name = f"{pair}_{'one_model' if row['policy'] == ONE else 'two_models'}"
+            found[f"apgr_{name}"] = harness.gate(row["apgr"], LEAST_APGR)
+            found[f"cpt80_{name}"] = harness.gate(row["cpt80"], MOST_CPT80, at_least=False)
+            found[f"ece_{name}"] = harness.gate(row["ece_after"], MOST_ECE, at_least=False)
         if row["kind"] == "budget":
             for what in ("words", "share"):
                 name = f"budget_{what}_error_{pair}"
@@ -402,4 +436,6 @@ def gates(rows: list[dict[str, Any]], labels: int) -> dict[str, dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    main()
+    # A few thousand short rows: threads that wait for each other cost more than they bring.
+    with threadpool_limits(1):
+        main()

@@ -26,7 +26,7 @@ Bools = npt.NDArray[np.bool_]
 VERSION: Final = 1
 RIDGE: Final = 3.0
 """Of the chance that the cheap arm is wrong."""
-FIX_RIDGE: Final = 30.0
+FIX_RIDGE: Final = 10.0
 """Of the chance that the costly arm helps: half of the pilot's rows say nothing about it."""
 FOLDS: Final = 5
 FEWEST_SCORED: Final = 20
