@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 
 MODEL = Path(__file__).resolve().parents[1] / "spark_llm" / "demo" / "model"
 SLICE = 256
+MIXED = 3
+"""So many times the rows of the others has the mixed table: a pilot of 50 is little of a large table."""
 ANSWER_TOKENS, THINKING_TOKENS = 64, 200
 START_S = 300.0
 ON = Reasoning(
@@ -87,7 +89,7 @@ def tables(rows: int, seed: int) -> list[Table]:
     no reasoning, which is what such a table has to gain. How much any policy can save depends on the share of
     hard rows: see the rows of `oracle`, and the table with four hard rows in ten.
     """
-    drawn = held_out(seed, rows)
+    drawn = held_out(seed, MIXED * rows)
     hard = drawn.pop("arithmetic")
     rng = Random(seed)
     every = [example for examples in drawn.values() for example in examples]
@@ -101,7 +103,7 @@ def tables(rows: int, seed: int) -> list[Table]:
         rng.shuffle(found)
         return found
 
-    mixed = mix(0.125, rows)
+    mixed = mix(0.125, MIXED * rows)
     half = rows // 2
     other = [example.answer for example in mixed]
     rng.shuffle(other)
@@ -289,7 +291,9 @@ def main() -> None:
     )
     parser.add_argument("--json", type=Path, default=None)
     parser.add_argument("--data", type=Path, default=None, help="folder with mmlu_pro_answers.parquet")
-    parser.add_argument("--rows", type=int, default=1500, help="of each table")
+    parser.add_argument(
+        "--rows", type=int, default=600, help="of each table; of the mixed ones three times as many"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--dtype", default="float32", choices=("bfloat16", "float32"))
     chosen = parser.parse_args()
