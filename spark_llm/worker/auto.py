@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from spark_llm.engine.types import EngineAnswer, EngineClient, EngineRequest, Reasoning, Sampling
-    from spark_llm.router import Budget, Stream
+    from spark_llm.router import Budget, Router, Stream
     from spark_llm.router.policies import Policy
     from spark_llm.worker.first_pass import AnswerReader
     from spark_llm.worker.shelf import Shelf
@@ -97,6 +97,7 @@ class AutoClient:
         self._stream: Stream | None = None
         self._audit: Audit | None = None
         self._pilot: PilotPass | None = None
+        self._piloted_rows, self._piloted_tokens = 0, 0.0
         self._text: str | None = None
         self._outdated: str | None = None
         self._threads = ThreadPoolExecutor(_AT_ONCE, "spark-llm-auto")
@@ -174,9 +175,7 @@ class AutoClient:
         if fitted.router is not None:
             signals = signals_of(requests, first, [self._reader.answer(each) for each in first])
             with self._choosing:
-                stream = self._stream = self._stream or fitted.router.stream(
-                    self._settings.budget, rows=self._settings.rows
-                )
+                stream = self._stream = self._stream or self._new_stream(fitted.router)
                 chosen = [bool(each) for each in stream.choose(signals)]
         again = [
             row for row, yes in enumerate(chosen) if (yes or checked[row]) and first[row].condition is None
@@ -265,6 +264,8 @@ class AutoClient:
         for seed in range(1, 1 if pilot.labelled(requests) else SAMPLES):
             draws += [job.ask(requests, self._on, temperature=_TEMPERATURE, seed=seed)]
         pilot.add(requests, cheap, draws)
+        self._piloted_rows += len(rows)
+        self._piloted_tokens += sum(each.generated_tokens for draw in draws for each in draw)
         # Both answers are paid for: the one that the decision would have taken is given.
         think = self._put(pilot)[-len(rows) :] if pilot.enough else [True] * len(rows)
         found = {}
@@ -281,6 +282,13 @@ class AutoClient:
         self._text, self._pilot = self._fitted.to_json(), None
         self._shelf.put(self._text)
         return think
+
+    def _new_stream(self, router: Router) -> Stream:
+        """What the pilot took belongs to the query's budget, as its rows belong to the query."""
+        stream = router.stream(self._settings.budget, rows=self._settings.rows)
+        stream.seen_rows = self._piloted_rows
+        stream.measured(self._piloted_tokens, self._piloted_tokens, self._piloted_rows)
+        return stream
 
     def _new_pilot(self) -> PilotPass:
         of = self._settings
