@@ -206,11 +206,11 @@ class PilotOutcome:
 
 
 def interval(gains: Floats, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Confidence interval of a mean gain: Agresti and Min's adjusted Wald interval for paired proportions.
+    """Confidence interval of a mean gain: Agresti and Min's adjusted Wald interval for pairs.
 
-    Half a row is added that gained all, half a row that lost all, and one that did neither (The American
-    Statistician 2005, `Wald+2`), so that the interval has a width where all rows agree, and keeps its
-    coverage where few differ.
+    One row is added to each cell of the table: one that gained all, one that lost all, two that did neither
+    (The American Statistician 2005, `Wald+4`), so that the interval has a width where all rows agree, and
+    keeps its coverage where few differ.
 
     Differs from the paper: gains may be fractions; their squares stand for the counts of rows that differ.
 
@@ -224,8 +224,8 @@ def interval(gains: Floats, confidence: float = CONFIDENCE) -> tuple[float, floa
     rows = len(gains)
     if not rows:
         return -1.0, 1.0
-    weight = rows + 2.0
+    weight = rows + 4.0
     mean = float(gains.sum()) / weight
-    variance = ((float((gains**2).sum()) + 1.0) / weight - mean**2) / weight
+    variance = ((float((gains**2).sum()) + 2.0) / weight - mean**2) / weight
     half = NormalDist().inv_cdf((1 + confidence) / 2) * math.sqrt(variance)
     return max(mean - half, -1.0), min(mean + half, 1.0)
