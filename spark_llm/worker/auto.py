@@ -20,8 +20,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from spark_llm.errors import SparkLLMError
-from spark_llm.router import Audit, Signals
+from spark_llm.router import Audit, Budget, Signals, Stream
 from spark_llm.router.audit import audited
+from spark_llm.router.cascade import SMALLEST_GAIN
 from spark_llm.worker.first_pass import row_text, signals_of
 from spark_llm.worker.fitted import Fitted
 from spark_llm.worker.pilot_pass import FEWEST_AT_THE_END, PilotPass
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from spark_llm.engine.types import EngineAnswer, EngineClient, EngineRequest, Reasoning, Sampling
-    from spark_llm.router import Budget, Router, Stream
+    from spark_llm.router import Router
     from spark_llm.router.policies import Policy
     from spark_llm.worker.first_pass import AnswerReader
     from spark_llm.worker.shelf import Shelf
@@ -285,7 +286,8 @@ class AutoClient:
 
     def _new_stream(self, router: Router) -> Stream:
         """What the pilot took belongs to the query's budget, as its rows belong to the query."""
-        stream = router.stream(self._settings.budget, rows=self._settings.rows)
+        budget = self._settings.budget or Budget()
+        stream = Stream(router, budget, rows=self._settings.rows, tolerance=SMALLEST_GAIN)
         stream.seen_rows = self._piloted_rows
         stream.measured(self._piloted_tokens, self._piloted_tokens, self._piloted_rows)
         return stream

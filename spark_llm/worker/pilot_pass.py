@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from spark_llm.router import Cascade, Decision, Pilot, Router, pilot_rows, pilot_size
+from spark_llm.router.cascade import SMALLEST_GAIN
 from spark_llm.router.sample import FEWEST
 from spark_llm.worker.by_text import TextGain
 from spark_llm.worker.first_pass import row_text, signals_of
@@ -109,7 +110,7 @@ class PilotPass:
         if decision.choice != "per_row" or router is None:
             on = decision.choice == "on"
             return Fitted.of(self._policy, decision, outcome, None, agreed), [on] * len(values)
-        chosen = router.choose(signals, self._budget)
+        chosen = router.choose(signals, self._budget, SMALLEST_GAIN)
         return Fitted.of(self._policy, decision, outcome, router, agreed), [bool(each) for each in chosen]
 
 
