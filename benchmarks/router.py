@@ -71,7 +71,8 @@ def main() -> None:
         for name, folder in encoders.items()
     }
     chances = category_chances(table, others, encoders, encoded)
-    rows: list[dict[str, Any]] = []
+    head = {"questions": len(table), "half": options.half, "labels": options.labels, "seeds": options.seeds}
+    rows: list[dict[str, Any]] = [{"kind": "table", **head}]
     for pair in PAIRS:
         replay = Replay(table, pair, options.labels, options.seeds, options.seed)
         for name, policy in policies(replay, table, chances, encoders, encoded).items():
@@ -82,12 +83,12 @@ def main() -> None:
         compared = replay.at_equal_tokens(rows)
         rows.extend({"kind": "equal words", "pair": pair.name, **each} for each in compared)
         rows.append({"kind": "budget", "pair": pair.name, **replay.budget()})
+        if options.json:
+            harness.write(rows, gates(rows, options.labels), options.json)
     for name, folder in encoders.items():
         for labels in (70, options.labels, 700):
             found = categories(table, labels, folder, encoded[name][0], options.seeds, options.seed)
             rows.append({"kind": "categories", "policy": name, "labels": labels, **found})
-    head = {"questions": len(table), "half": options.half, "labels": options.labels, "seeds": options.seeds}
-    rows.insert(0, {"kind": "table", **head})
     harness.report(rows, gates(rows, options.labels), options.json)
 
 
@@ -395,7 +396,7 @@ def categories(
     """Accuracy and calibration of a category classifier with few labels, and its milliseconds per row."""
     prompts, truth = texts(table), table["category"].to_numpy()
     found: dict[str, list[float]] = {}
-    for at in range(max(seeds // 4, 1)):
+    for at in range(max(seeds // 10, 1)):
         order = np.random.default_rng(seed + at).permutation(len(table))
         drawn, rest = order[:labels], order[labels:]
         model = TextClassifier.fit(
