@@ -38,6 +38,7 @@ def llm(  # noqa: PLR0913  one per option of the SQL function
     reasoning: str | None = None,
     reasoning_budget: int | None = None,
     labels: str | Column | None = None,
+    models: str | Sequence[str] | None = None,
 ) -> Column:
     """Asks the model ``instruction`` about ``fields``, for each row.
 
@@ -64,7 +65,9 @@ def llm(  # noqa: PLR0913  one per option of the SQL function
         reasoning: whether the model thinks before it answers: ``"off"``, ``"on"``, or ``"auto"`` for the rows
             where a pilot says that it pays; spark.llm.reasoning.mode when left out.
         reasoning_budget: thinking tokens at most per row; spark.llm.reasoning.maxThinkingLen when left out.
-        labels: column with right answers where they are known, for the pilot of ``"auto"`` alone.
+        labels: column with right answers where they are known, for the pilot of ``"auto"`` or of two models.
+        models: two names, the cheap model first: it answers all rows, and the second one those where a pilot
+            says that it pays. Each is the engine's own model or has spark.llm.models.NAME.endpoint.
 
     Raises:
         SparkLLMError: LLM_INVALID_OPTION for a ``return_type`` that is no type; Spark checks the others
@@ -85,6 +88,7 @@ def llm(  # noqa: PLR0913  one per option of the SQL function
         "reasoning": reasoning,
         "reasoning_budget": reasoning_budget,
         "labels": labels,
+        "models": models,
     })  # fmt: skip
 
 
@@ -128,6 +132,8 @@ def _ask(
     given = {name: value for name, value in options.items() if value is not None}
     if "return_type" in given:
         given["return_type"] = ddl_of(given["return_type"])
+    if "models" in given and not isinstance(given["models"], str):
+        given["models"] = ",".join(given["models"])
     for name in _OF_NAMES & given.keys():
         given[name] = list(given[name])
     columns = [F.col(field) if isinstance(field, str) else field for field in fields]

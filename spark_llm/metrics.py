@@ -47,6 +47,8 @@ class CallMetrics:
         rows_answered_with_reasoning: questions whose answer came after thinking that was asked for.
         rows_with_thinking_cut_off: questions whose thinking was ended by its budget.
         rows_that_thought_unasked: questions on which the model thought although it was asked not to.
+        rows_answered_by_the_costly_model: questions whose answer is that of the second of two models.
+        tokens_of_the_costly_model: those of the generated tokens that are its.
     """
 
     node: str
@@ -65,6 +67,8 @@ class CallMetrics:
     rows_answered_with_reasoning: int = 0
     rows_with_thinking_cut_off: int = 0
     rows_that_thought_unasked: int = 0
+    rows_answered_by_the_costly_model: int = 0
+    tokens_of_the_costly_model: int = 0
 
 
 _COUNTS: Final = tuple(field.name for field in fields(CallMetrics) if field.name != "node")

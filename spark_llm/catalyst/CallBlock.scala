@@ -25,17 +25,19 @@ case class CallBlock(planned: LLMEvalExec, ran: Option[LLMEvalExec], unused: Boo
   private val layout = ran.getOrElse(planned).layout
   private val expected = planned.layout.expected
   private val reasoning = new ReasoningLines(planned, settings)
+  private val models = new ModelLines(call, settings, reasoning)
   private val dedup = layout.dedup.scope != "off"
 
   def lines(number: Int): Seq[String] = {
     val decisions = call.notes ++ expected.toSeq.flatMap(_.idle) ++ LayoutDecisions(layout, call) ++
-      EngineDecisions(settings, ran.isDefined) ++ reasoning.decision
+      EngineDecisions(settings, ran.isDefined) ++ models.decision ++ reasoning.decision
     s"call $number  ${call.written}$engine" +: (Seq(
       labelled("rows", rows),
       labelled("questions", questions),
       labelled("tokens in", promptTokens),
       labelled("tokens out", answerTokens),
       labelled("shared prefix", sharedPrefix)) ++
+      ran.flatMap(models.after).map(labelled("models", _)) ++
       ran.flatMap(reasoning.after).map(labelled("reasoning", _)) ++
       budget.map(labelled("budget", _)) ++
       listed("applied", decisions.filter(_.applied)) ++
@@ -43,7 +45,8 @@ case class CallBlock(planned: LLMEvalExec, ran: Option[LLMEvalExec], unused: Boo
   }
 
   private def engine: String = Seq(
-    call.options.model.orElse(LLMConf.get(settings, "spark.llm.model")).map(m => s", model=$m"),
+    if (call.options.models.nonEmpty) None // the text of the call has them
+    else call.options.model.orElse(LLMConf.get(settings, "spark.llm.model")).map(m => s", model=$m"),
     Some(EngineKind.of(settings)).filter(_ != EngineKind.Vllm).map(k => s", engine=$k")).flatten.mkString
 
   private def figures: Option[FieldFigures] =

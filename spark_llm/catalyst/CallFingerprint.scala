@@ -17,15 +17,18 @@ object CallFingerprint {
   private val Digits = 32
 
   def apply(call: LLMCall): CallFingerprint = {
-    val values = LLMConf.userSet(SQLConf.get) ++ call.options.model.map("spark.llm.model" -> _)
-    val model = ModelIdentity.of(values)
+    val values = Models.settings(call.options, LLMConf.userSet(SQLConf.get))
+    val answering = Models.identities(call.options, values)
+    val model = ModelIdentity(
+      answering.map(_.model).mkString(","), answering.map(_.revision).filter(_.nonEmpty).mkString(","))
     val instruction =
       if (call.instruction.foldable) Option(call.instruction.eval()).map(_.toString) else None
     val o = call.options
     val constants = Seq[Any](
       Version, model.model, model.revision, LLMConf.get(values, "spark.llm.systemPrompt"), call.instruction.foldable,
       instruction, o.temperature, o.maxTokens.map(_.toString).orElse(LLMConf.get(values, LLMConf.MaxAnswer)), o.seed,
-      o.returnType.json, o.first, o.last, QuestionKey.shape(call)) ++ Reasoning.fingerprint(call, values)
+      o.returnType.json, o.first, o.last, QuestionKey.shape(call)) ++ Reasoning.fingerprint(call, values) ++
+      Models.fingerprint(call, values)
     CallFingerprint(hash(Resources.write(constants)).take(Digits), model, instruction.fold("")(hash), instruction)
   }
 

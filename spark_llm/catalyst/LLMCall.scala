@@ -18,6 +18,7 @@ import org.apache.spark.unsafe.types.UTF8String
  * @param provenance whether the answer comes with where it is from
  * @param reasoning whether the model thinks before it answers: off, on or auto; None: as spark.llm.reasoning.mode says
  * @param reasoningBudget thinking tokens a row may use; None: spark.llm.reasoning.maxThinkingLen
+ * @param models two of them, the cheap one first, where the router chooses row by row; else none
  * @param first,last names of the fields that stand at the beginning and at the end of the prompt
  */
 case class LLMOptions(
@@ -33,7 +34,8 @@ case class LLMOptions(
     provenance: Boolean = false,
     cache: Option[Boolean] = None,
     reasoning: Option[String] = None,
-    reasoningBudget: Option[Int] = None) {
+    reasoningBudget: Option[Int] = None,
+    models: Seq[String] = Nil) {
 
   /** Independent draws: equal questions may have different answers, so calls are never merged. */
   def sampled: Boolean = temperature > 0 && seed.isEmpty
@@ -41,6 +43,7 @@ case class LLMOptions(
   /** The options that were given, as they are written in SQL. */
   def written: Seq[String] = Seq(
     model.map(m => s"model => '$m'"),
+    Option.when(models.nonEmpty)(s"models => '${models.mkString(",")}'"),
     Option.when(returnType != StringType)(s"return_type => '${returnType.sql}'"),
     Option.when(onError != LLMOptions.Fail)(s"on_error => '$onError'"),
     Option.when(temperature != 0.0)(s"temperature => $temperature"),

@@ -16,7 +16,7 @@ import org.apache.spark.sql.types._
 object LLMCallBuilder {
   private val Labels = "labels"
   private val Options = Seq("model", "return_type", "on_error", "temperature", "max_tokens", "seed", "selectivity",
-    "first_fields", "last_fields", "provenance", "cache", "reasoning", "reasoning_budget", Labels)
+    "first_fields", "last_fields", "provenance", "cache", "reasoning", "reasoning_budget", "models", Labels)
   private val OnError = Seq(LLMOptions.Fail, LLMOptions.Null, LLMOptions.Struct)
 
   def build(args: Seq[Expression]): Expression = build(args, LLMFunction.name, LLMOptions.Fail)
@@ -51,10 +51,11 @@ object LLMCallBuilder {
       labels = labels.headOption.collect { case NamedArgumentExpression(_, value) => asLabels(value, chosen) })
   }
 
-  /** The right answers, for the pilot that `reasoning => 'auto'` begins with; no other mode asks for them. */
+  /** The right answers, for the pilot of `reasoning => 'auto'` or of two models; no other call asks for them. */
   private def asLabels(e: Expression, options: LLMOptions): Expression = {
-    if (options.reasoning.exists(_ != Reasoning.Auto)) {
-      throw LLMErrors.invalidOption(Labels, toPrettySQL(e), s"reasoning => '${Reasoning.Auto}' beside it")
+    if (options.models.isEmpty && options.reasoning.exists(_ != Reasoning.Auto)) {
+      throw LLMErrors.invalidOption(
+        Labels, toPrettySQL(e), s"reasoning => '${Reasoning.Auto}' beside it, or models => 'small,large'")
     }
     FieldJson.check(Labels, e)
     e
@@ -120,6 +121,7 @@ object LLMCallBuilder {
         else Some(check.applyOrElse(value, (_: Any) => throw LLMErrors.invalidOption(name, shown, allowed)))
       }
     val text: PartialFunction[Any, String] = { case v if v.toString.nonEmpty => v.toString }
+    def two(text: String): Seq[String] = text.split(",", -1).toSeq.map(_.trim).filter(_.nonEmpty)
     def names(option: String, taken: Seq[String]): Seq[String] = {
       val pinnable = fields.diff(moving)
       val outside = if (moving.isEmpty) "" else s"not of those in ${AnyOrder.name}, "
@@ -140,6 +142,9 @@ object LLMCallBuilder {
       first = first,
       last = names("last_fields", first),
       model = read("model", StringType, "the name of a model")(text),
+      models = read("models", StringType, Models.Expected) {
+        case v if two(v.toString).distinct.size == 2 && two(v.toString).size == 2 => two(v.toString)
+      }.getOrElse(Nil),
       returnType =
         read("return_type", StringType, ReturnType.allowed)(text).map(ReturnType.parse).getOrElse(StringType),
       onError = read("on_error", StringType, outcomes.map(o => s"'$o'").mkString(" | ")) {
@@ -159,6 +164,14 @@ object LLMCallBuilder {
       selectivity = read("selectivity", DoubleType, "a number from 0 to 1") { case d: Double if d >= 0 && d <= 1 => d })
     if (options.sampled && options.cache.contains(true)) {
       throw LLMErrors.invalidOption("cache", "true", "false, or temperature 0 or a seed: other answers are draws")
+    }
+    if (options.models.nonEmpty) {
+      val beside = options.model.map(m => s"model => '$m'") ++
+        options.reasoning.filter(_ == Reasoning.Auto).map(r => s"reasoning => '$r'")
+      beside.headOption.foreach { b =>
+        throw LLMErrors.invalidOption(
+          "models", s"${toPrettySQL(written("models"))} beside $b", "one of both: one thing is chosen row by row")
+      }
     }
     if (options.reasoning.contains(Reasoning.Off)) options.reasoningBudget.foreach { n =>
       throw LLMErrors.invalidOption(

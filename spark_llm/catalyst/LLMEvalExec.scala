@@ -52,6 +52,8 @@ case class LLMEvalExec(
     LLMMetrics.ReasonedRows -> SQLMetrics.createMetric(sparkContext, "rows answered with reasoning"),
     LLMMetrics.CutRows -> SQLMetrics.createMetric(sparkContext, "rows with thinking cut off"),
     LLMMetrics.UnaskedRows -> SQLMetrics.createMetric(sparkContext, "rows that thought unasked"),
+    LLMMetrics.CostlyRows -> SQLMetrics.createMetric(sparkContext, "rows answered by the costly model"),
+    LLMMetrics.CostlyTokens -> SQLMetrics.createMetric(sparkContext, "tokens of the costly model"),
     LLMMetrics.Retries -> SQLMetrics.createMetric(sparkContext, "retries"),
     LLMMetrics.FailedRows -> SQLMetrics.createMetric(sparkContext, "failed rows"),
     LLMMetrics.CachedRows -> SQLMetrics.createMetric(sparkContext, "rows from cache"),
@@ -88,11 +90,11 @@ case class LLMEvalExec(
   /** The query that ran this node: EXPLAIN asks for what it has spent. */
   @transient @volatile private[llm] var query: Option[String] = None
 
-  /** Where the run's fitted router is found, for a call with `reasoning => 'auto'`. */
+  /** Where the run's fitted router is found, for a call with `reasoning => 'auto'` or two models. */
   @transient @volatile private[llm] var routerKey: Option[String] = None
 
   override protected def doExecute(): RDD[InternalRow] = {
-    val values = AllowedHosts.pinned(LLMConf.userSet(conf)) ++ call.options.model.map("spark.llm.model" -> _)
+    val values = Models.settings(call.options, AllowedHosts.pinned(LLMConf.userSet(conf)))
     val kind = EngineKind.of(values)
     EngineKind.check(kind, values)
     val instruction: Option[String] =
@@ -129,7 +131,8 @@ case class LLMEvalExec(
       returnType = call.options.returnType,
       onError = call.options.onError,
       outcome = new Outcome(
-        call.options.onError == LLMOptions.Struct, Option.when(call.options.provenance)(ModelIdentity.of(values))),
+        call.options.onError == LLMOptions.Struct,
+        if (call.options.provenance) Models.identities(call.options, values) else Nil),
       resultId = result.exprId.id,
       batchRows = LLMConf.batchRows(values),
       batchBytes = LLMConf.batchBytes(values),
@@ -170,11 +173,12 @@ case class LLMEvalExec(
       zone: String,
       routerKey: Option[String]): String =
     Resources.write(Map[String, Any](
-      "version" -> 5,
+      "version" -> 6,
       "call" -> (layoutSpec ++ Map[String, Any](
         "instruction" -> instruction,
         "field_names" -> call.fieldNames,
         "model" -> call.options.model,
+        "models" -> call.options.models,
         "return_type" -> call.options.returnType.json,
         "on_error" -> call.options.onError,
         "provenance" -> call.options.provenance,
@@ -207,6 +211,8 @@ object LLMMetrics {
   val ReasonedRows = "reasonedRows"
   val CutRows = "cutRows"
   val UnaskedRows = "unaskedRows"
+  val CostlyRows = "costlyRows"
+  val CostlyTokens = "costlyTokens"
   val Retries = "retries"
   val FailedRows = "failedRows"
   val CachedRows = "cachedRows"

@@ -252,6 +252,8 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
     count(LLMMetrics.ReasonedRows, reply.getInt(13))
     count(LLMMetrics.CutRows, reply.getInt(14))
     count(LLMMetrics.UnaskedRows, reply.getInt(15))
+    count(LLMMetrics.CostlyRows, reply.getInt(17))
+    count(LLMMetrics.CostlyTokens, reply.getLong(18))
     if (!reply.isNullAt(9)) job.profile.foreach(_.addPrefixes(reply.getUTF8String(9).toString))
   }
 
@@ -260,8 +262,10 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
     // a row without a question has no prompt, and its NULL is nobody's answer
     val (hash, from) = if (reply.isNullAt(10)) (null, null) else (reply.getUTF8String(10), source)
     val mode = if (reply.isNullAt(16)) null else reply.getUTF8String(16)
-    if (condition != null) failed(condition, reply.getUTF8String(2), hash, from, mode)
-    else job.outcome(if (reply.isNullAt(0)) null else reply.get(0, job.returnType), null, hash, from, mode)
+    if (condition != null) failed(condition, reply.getUTF8String(2), hash, from, mode, reply.getInt(19))
+    else
+      job.outcome(
+        if (reply.isNullAt(0)) null else reply.get(0, job.returnType), null, hash, from, mode, reply.getInt(19))
   }
 
   private def counted(error: Option[(String, String)], row: InternalRow): Unit =
@@ -287,11 +291,16 @@ class LLMEvalPartition(job: LLMEvalJob, index: Int, rows: Iterator[InternalRow])
   }
 
   private def failed(
-      condition: UTF8String, message: UTF8String, hash: UTF8String, source: String, mode: UTF8String): InternalRow =
+      condition: UTF8String,
+      message: UTF8String,
+      hash: UTF8String,
+      source: String,
+      mode: UTF8String,
+      model: Int): InternalRow =
     // a row that the budget does not reach is no failure; the worker fails where onExceeded asks for it
     if (job.onError == LLMOptions.Fail && condition.toString != OverBudget) {
       throw LLMErrors.whileRunning(condition.toString, String.valueOf(message))
-    } else job.outcome(null, InternalRow(condition, message), hash, source, mode)
+    } else job.outcome(null, InternalRow(condition, message), hash, source, mode, model)
 
   private def count(metric: String, n: Long): Unit = if (n != 0) {
     job.metrics(metric).add(n)
@@ -329,5 +338,5 @@ object LLMEvalPartition {
     .add("engine_wait_ms", LongType).add("retries", IntegerType).add("profile", StringType)
     .add("prompt_hash", StringType).add("early", LongType).add("thinking_tokens", LongType)
     .add("reasoned", IntegerType).add("thinking_cut", IntegerType).add("unasked_thinking", IntegerType)
-    .add("reasoning", StringType)
+    .add("reasoning", StringType).add("costly", IntegerType).add("costly_tokens", LongType).add("model", IntegerType)
 }

@@ -18,6 +18,8 @@ object LLMFunction {
       * field - a column, *, t.*, * EXCEPT (c), struct(x AS label) or named_struct('label', x). A NULL field is
           left out of the row's JSON; if all fields are NULL the answer is NULL without a request.
       * model => STRING - a name or path; default spark.llm.model.
+      * models => STRING - two names such as 'small,large', in place of model: small answers all rows, large those
+          where a pilot says that it pays. Each is the engine's own model or has spark.llm.models.NAME.endpoint.
       * return_type => STRING - DDL of the answer's type, such as 'BOOLEAN', 'INT', 'DOUBLE', 'DATE',
           'ARRAY<STRING>', 'STRUCT<topic: STRING, urgent: BOOLEAN>'. The engine is constrained to it. Default STRING.
       * on_error => 'fail' | 'null' | 'struct' - what a row that fails does: fails the query (default), becomes
@@ -30,14 +32,15 @@ object LLMFunction {
       * provenance => BOOLEAN - true: STRUCT<value, provenance: STRUCT<prompt_hash, model, revision, source,
           reasoning>>, with error in between at on_error => 'struct'. source is 'engine', 'dedup' (asked for an equal
           row) or 'cache', where prompt_hash is NULL: the cache keeps answers by question, and no prompt was made.
-          reasoning is the mode that answered, 'off' or 'on'; NULL from the cache.
+          reasoning is the mode that answered, 'off' or 'on'; NULL from the cache. So is model where there are two.
       * cache => BOOLEAN - true: earlier answers are looked up and new ones kept; false: neither. Default
           spark.llm.cache.enabled.
       * reasoning => 'off' | 'on' | 'auto' - whether the model thinks before it answers: never, always, or on the rows
           where a pilot says that it pays. The thinking is no part of the answer. Default spark.llm.reasoning.mode.
       * reasoning_budget => INT - thinking tokens at most per row; default spark.llm.reasoning.maxThinkingLen.
-      * labels => column - right answers where they are known, NULL elsewhere; what the pilot of 'auto' measures with.
-          They reach no prompt. Without them it takes repeated answers of the thinking model for right.
+      * labels => column - right answers where they are known, NULL elsewhere; what the pilot of 'auto', or of two
+          models, measures with. They reach no prompt. Without them it takes repeated answers of the mode that thinks,
+          or of the large model, for right.
       * first_fields => ARRAY<STRING>, last_fields => ARRAY<STRING> - names of fields that keep their place at the
           beginning and at the end of the prompt. The others may be ordered so that rows share long prefixes.
   """

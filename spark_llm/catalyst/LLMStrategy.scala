@@ -15,7 +15,10 @@ import org.apache.spark.sql.internal.SQLConf
 object LLMStrategy extends SparkStrategy {
   override def apply(plan: LogicalPlan): Seq[SparkPlan] = plan match {
     case LLMEval(call, guard, result: AttributeReference, child, layout, stored, cache) =>
-      AllowedHosts.check(LLMConf.userSet(SQLConf.get), call.options.model)
+      val values = LLMConf.userSet(SQLConf.get)
+      Models.check(call.options, values)
+      if (call.options.models.isEmpty) AllowedHosts.check(values, call.options.model)
+      else call.options.models.foreach(m => AllowedHosts.check(values, Some(m)))
       LLMEvalExec(call, guard, result, layout, stored, cache, planLater(child)) :: Nil
     case LookUpAnswers(values, left, right, answer) =>
       LookUpAnswersExec(values, planLater(left), planLater(right), answer) :: Nil

@@ -16,24 +16,32 @@ import org.apache.spark.unsafe.types.UTF8String
  *                                                                             reasoning: the mode that answered
  * }}}
  *
- * @param model None without provenance
+ * @param models of the call, one or two; none without provenance
  */
-class Outcome(withError: Boolean, model: Option[ModelIdentity]) extends Serializable {
-  @transient private lazy val name = model.map(m => UTF8String.fromString(m.model)).orNull
-  @transient private lazy val revision =
-    model.filter(_.revision.nonEmpty).map(m => UTF8String.fromString(m.revision)).orNull
+class Outcome(withError: Boolean, models: Seq[ModelIdentity]) extends Serializable {
+  @transient private lazy val names = models.map(m => UTF8String.fromString(m.model))
+  @transient private lazy val revisions =
+    models.map(m => if (m.revision.isEmpty) null else UTF8String.fromString(m.revision))
 
-  /** One column: the row's outcome. */
+  /**
+   * One column: the row's outcome.
+   *
+   * @param model which of the call's models answered; the cache does not know which of two
+   */
   def apply(
       value: Any,
       error: InternalRow,
       promptHash: UTF8String,
       source: String,
-      mode: UTF8String = null): InternalRow =
-    if (!withError && model.isEmpty) InternalRow(value)
+      mode: UTF8String = null,
+      model: Int = 0): InternalRow =
+    if (!withError && models.isEmpty) InternalRow(value)
     else {
-      val from = model.map { _ =>
-        if (source == null) null else InternalRow(promptHash, name, revision, UTF8String.fromString(source), mode)
+      val unknown = source == Outcome.Cache && models.size > 1
+      val from = Option.when(models.nonEmpty) {
+        if (source == null) null
+        else if (unknown) InternalRow(promptHash, null, null, UTF8String.fromString(source), mode)
+        else InternalRow(promptHash, names(model), revisions(model), UTF8String.fromString(source), mode)
       }
       InternalRow(InternalRow.fromSeq(Seq(value) ++ Option.when(withError)(error) ++ from))
     }

@@ -33,9 +33,9 @@ object Reasoning {
     case on => Seq(on, budget(call.options, values))
   }
 
-  /** Name of the query shape under which its fitted router is shared and kept; None in other modes. */
+  /** Name of the query shape under which its fitted router is shared and kept; None where nothing is routed. */
   def routerKey(call: LLMCall, values: Map[String, String]): Option[String] =
-    Option.when(mode(call.options, values) == Auto)(CallFingerprint(call).id)
+    Option.when(call.options.models.nonEmpty || mode(call.options, values) == Auto)(CallFingerprint(call).id)
 
   /** Thinking tokens of a row at most, as text. */
   def budget(options: LLMOptions, values: Map[String, String]): Option[String] =

@@ -37,18 +37,23 @@ class ReasoningLines(planned: LLMEvalExec, settings: Map[String, String]) {
     def metric(name: String): Long = e.metrics(name).value
     val (asked, reasoned, thinking) =
       (metric(LLMMetrics.Questions), metric(LLMMetrics.ReasonedRows), metric(LLMMetrics.ThinkingTokens))
-    val pilot = if (auto) ran(e) else None
+    val found = if (auto) ran(e) else None
     val parts = Seq(
-      pilot.map(s => s"pilot of ${s.rows} rows: gain ${points(s.gain)} points (${points(s.low)} to ${points(s.high)})"),
+      if (auto) pilot(e) else None,
       Option.when(mode != Reasoning.Off && asked > 0)(
         s"${count(reasoned)} of ${count(asked)} questions answered with reasoning (${percent(reasoned, asked)})"),
       Option.when(thinking > 0)(s"${count(thinking)} thinking tokens"),
-      pilot.map(s => math.round(s.extraTokens * asked - thinking)).filter(n => auto && n > 0)
+      found.map(s => math.round(s.extraTokens * asked - thinking)).filter(n => auto && n > 0)
         .map(n => s"about ${count(n)} saved against reasoning on every row"),
       some(metric(LLMMetrics.CutRows), "had their thinking cut off"),
       some(metric(LLMMetrics.UnaskedRows), "thought although they were asked not to: the model or its template " +
         "ignores the switch (spark.llm.reasoning.modes)")).flatten
     Option.when(parts.nonEmpty)(parts.mkString(", "))
+  }
+
+  /** What the pilot that the run went by has gained. */
+  def pilot(e: LLMEvalExec): Option[String] = ran(e).map { s =>
+    s"pilot of ${s.rows} rows: gain ${points(s.gain)} points (${points(s.low)} to ${points(s.high)})"
   }
 
   private def some(n: Long, what: String): Option[String] = Option.when(n > 0)(s"${count(n)} $what")
@@ -58,13 +63,13 @@ class ReasoningLines(planned: LLMEvalExec, settings: Map[String, String]) {
   private def kept: Option[String] =
     planned.routerKey.orElse(key).flatMap(FittedRouters.look(_, settings, planned.session.sessionState.newHadoopConf()))
 
-  private def remembered: Option[FittedRouters.Summary] = kept.flatMap(FittedRouters.summary)
+  def remembered: Option[FittedRouters.Summary] = kept.flatMap(FittedRouters.summary)
 
   private def ran(e: LLMEvalExec): Option[FittedRouters.Summary] = found(e).flatMap(FittedRouters.summary)
 
   /** What the run went by, as JSON: its own pilot's, else what was remembered. */
   def found(e: LLMEvalExec): Option[String] =
-    e.routerKey.flatMap(k => e.query.flatMap(Coordinator.found(_, k))).orElse(if (auto) kept else None)
+    e.routerKey.flatMap(k => e.query.flatMap(Coordinator.found(_, k))).orElse(kept)
 }
 
 object ReasoningLines {

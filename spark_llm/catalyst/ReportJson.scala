@@ -47,7 +47,8 @@ object ReportJson {
       "number" -> number,
       "site" -> CallSites.label(node.call),
       "text" -> node.call.written,
-      "model" -> node.call.options.model.orElse(LLMConf.get(conf, "spark.llm.model")),
+      "model" -> node.call.options.models.reduceOption(_ + "," + _).orElse(node.call.options.model)
+        .orElse(LLMConf.get(conf, "spark.llm.model")),
       "engine" -> EngineKind.of(conf),
       "fields" -> node.call.fieldNames,
       "order" -> node.layout.order.positions.map(node.call.fieldNames(_)),

@@ -1,10 +1,11 @@
-"""`reasoning => 'auto'`: an engine client that gives each prompt the mode in which it pays.
+"""`reasoning => 'auto'`, `models => 'small,large'`: an engine client that gives each prompt what pays.
 
     requests ─► pilot, once a query     50 to 300 rows in both modes, by the task that claims it (see `shelf`)
              ─► Fitted                  the whole query off or on, or:
              ─► off, with figures ─► router: gain per token, within the budget ─► on, for the rows it chooses
     answers ◄── in the order of requests: the second where there is one, else the first
 
+Off and on are the two modes of a model, or the small and the large model (see `models`).
 A row whose second pass fails keeps its first answer. Of the others 1 % is asked in both modes: where the
 router's expectation no longer holds, the pilot runs anew.
 """
@@ -24,6 +25,7 @@ from spark_llm.router import Audit, Signals
 from spark_llm.router.audit import audited
 from spark_llm.worker.first_pass import row_text, signals_of
 from spark_llm.worker.fitted import Fitted
+from spark_llm.worker.models import Arm
 from spark_llm.worker.pilot_pass import FEWEST_AT_THE_END, PilotPass
 from spark_llm.worker.shelf import MINE
 
@@ -71,8 +73,8 @@ class AutoClient:
 
     Args:
         client: who answers, asked for each submit, as a failed one is replaced.
-        off: what requests without thinking say.
-        on: what requests with thinking say.
+        off: what requests without thinking say; an `Arm`: those to the cheap model.
+        on: what requests with thinking say; an `Arm`: those to the costly model.
         reader: of the call's answers.
         shelf: where the fitted router is shared.
         settings: see there.
@@ -113,7 +115,7 @@ class AutoClient:
     def most_tokens(self, sampling: Sampling) -> int:
         """Returns what a row may generate at most: one of the pilot is asked in both modes, and again."""
         thinking = replace(sampling, reasoning=self._on).most_tokens
-        return sampling.max_tokens + SAMPLES * thinking
+        return sampling.most_tokens + SAMPLES * thinking
 
     def close(self) -> None:
         """Fits what was gathered if that will do, or ends the claim; what is under way ends by itself."""
@@ -223,7 +225,7 @@ class AutoClient:
     def _second(self, fitted: Fitted) -> Reasoning:
         """Thinking for chosen rows: with room beyond what most of the pilot took, within the call's."""
         limit, usual = self._on.budget_tokens, fitted.thinking_tokens
-        if usual is None or limit is None:
+        if usual is None or limit is None or isinstance(self._on, Arm):
             return self._on
         return replace(self._on, budget_tokens=min(limit, _ROOM * usual))
 
@@ -294,7 +296,9 @@ class AutoClient:
 
     def _new_pilot(self) -> PilotPass:
         of = self._settings
-        return PilotPass(self._reader, of.policy, of.shape, of.budget, of.rows)
+        # What the large model generates is paid in full: nothing of the small one's answer is of use to it.
+        whole = isinstance(self._on, Arm)
+        return PilotPass(self._reader, of.policy, of.shape, of.budget, of.rows, whole_cost=whole)
 
 
 class _Job:
@@ -327,10 +331,15 @@ class _Job:
         if self.answers.cancelled():
             raise CancelledError
         sampling = replace(self._sampling, reasoning=reasoning)
+        if isinstance(reasoning, Arm):
+            sampling = replace(sampling, model=reasoning.model)
         if temperature is not None:
             sampling = replace(sampling, temperature=temperature, seed=seed)
         self._inner = self._client.submit(requests, sampling)
-        return self._inner.result()
+        answers = self._inner.result()
+        if isinstance(reasoning, Arm) and reasoning.costly:
+            return [replace(each, costly=True, costly_tokens=each.generated_tokens) for each in answers]
+        return answers
 
     def _ended(self, answers: Future[list[EngineAnswer]]) -> None:
         if answers.cancelled() and self._inner is not None:
@@ -353,6 +362,7 @@ def merged(first: EngineAnswer, second: EngineAnswer) -> EngineAnswer:
         cached_prompt_tokens=first.cached_prompt_tokens + second.cached_prompt_tokens,
         generated_tokens=first.generated_tokens + second.generated_tokens,
         thinking_tokens=first.thinking_tokens + second.thinking_tokens,
+        costly_tokens=first.costly_tokens + second.costly_tokens,
         retries=first.retries + second.retries,
     )
 

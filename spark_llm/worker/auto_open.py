@@ -1,4 +1,4 @@
-"""Puts the client of `reasoning => 'auto'` together from the call, the settings and the task."""
+"""Puts the client of `reasoning => 'auto'`, or of two models, together from call, settings and task."""
 
 from __future__ import annotations
 
@@ -25,20 +25,22 @@ _log = logging.getLogger(__name__)
 def open_auto(
     call: Call, conf: Conf, environ: Mapping[str, str], modes: Modes, parse: AnswerParser
 ) -> AutoClient | None:
-    """Returns the client of the current task; None for calls in another mode."""
-    if modes.mode != "auto" or modes.on is None:
+    """Returns the client of the current task; None for calls in another mode, with one model."""
+    if not call.models and (modes.mode != "auto" or modes.on is None):
         return None
     # numpy and what fits routers come only with calls that need them
     from spark_llm.router import Budget
     from spark_llm.worker.auto import AutoClient, AutoSettings
     from spark_llm.worker.by_text import published
     from spark_llm.worker.first_pass import AnswerReader
+    from spark_llm.worker.models import arms_of
 
+    off, on = arms_of(call, conf) if call.models else (modes.off, modes.on or modes.off)
     policy = conf.text("spark.llm.reasoning.policy")
     return AutoClient(
         lambda: clients.client_for(conf, environ),
-        modes.off,
-        modes.on,
+        off,
+        on,
         AnswerReader(parse),
         shelf_for(call, environ),
         AutoSettings(

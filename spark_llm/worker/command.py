@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     MapArrow = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 
-SPEC_VERSION: Final = 5
+SPEC_VERSION: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,7 @@ class Call:
         router_key: name of the query shape, under which its fitted router is kept.
         router: what an earlier run has fitted for it, as JSON.
         rows: that are expected at the call; None where nobody knows.
+        models: two names, the cheap one first, which is `model` then; empty for calls with one model.
     """
 
     instruction: str | None
@@ -61,6 +62,7 @@ class Call:
     router_key: str = ""
     router: str | None = None
     rows: int | None = None
+    models: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -73,7 +75,7 @@ def load_command(spec_json: str) -> tuple[MapArrow, StructType]:
     """Returns the function that Spark's worker runs and the type of its rows: what the JVM's pickle calls.
 
     Args:
-        spec_json: ``{"version": 5, "call": {…}, "conf": {"spark.llm.…": "…"}}``.
+        spec_json: ``{"version": 6, "call": {…}, "conf": {"spark.llm.…": "…"}}``.
 
     Raises:
         SparkLLMError: a setting is wrong, or the jar and this package are of different releases.
@@ -98,11 +100,12 @@ def parse_spec(spec_json: str) -> tuple[Call, Conf]:
             "install the same release of pyspark-llm on the driver and on the executors"
         )
     conf, call = parse_conf(spec.get("conf") or {}), spec["call"]
+    models = tuple(call.get("models") or ())
     return (
         Call(
             instruction=call["instruction"],
             field_names=tuple(call["field_names"]),
-            model=call.get("model"),
+            model=models[0] if models else call.get("model"),
             return_type=parse_type(call["return_type"]),
             temperature=float(call.get("temperature") or 0.0),
             max_tokens=int(call.get("max_tokens") or conf.integer("spark.llm.maxAnswerLen")),
@@ -116,6 +119,7 @@ def parse_spec(spec_json: str) -> tuple[Call, Conf]:
             router_key=call.get("router_key") or "",
             router=call.get("router"),
             rows=call.get("rows"),
+            models=models,
         ),
         conf,
     )
@@ -152,4 +156,7 @@ def result_type(return_type: DataType) -> StructType:
         .add("thinking_cut", IntegerType())
         .add("unasked_thinking", IntegerType())
         .add("reasoning", StringType())
+        .add("costly", IntegerType())
+        .add("costly_tokens", LongType())
+        .add("model", IntegerType())
     )

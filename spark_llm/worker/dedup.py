@@ -23,9 +23,10 @@ class Slot:
         condition: error condition, None when all is well; ``message`` goes with it.
         prompt_hash: SHA-256 of the prompt, for calls with provenance.
         reasoning: the mode that answered, for the same.
+        model: which of the call's models answered, counted from 0.
     """
 
-    __slots__ = ("condition", "message", "place", "prompt_hash", "reasoning", "value")
+    __slots__ = ("condition", "message", "model", "place", "prompt_hash", "reasoning", "value")
 
     def __init__(self) -> None:
         self.place = -1
@@ -34,6 +35,7 @@ class Slot:
         self.message: str | None = None
         self.prompt_hash: str | None = None
         self.reasoning: str | None = None
+        self.model = 0
 
 
 NOT_ASKED: Final = Slot()

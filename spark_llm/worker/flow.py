@@ -305,7 +305,7 @@ class Flow:
 
     def _fill(self, slot: Slot, answer: EngineAnswer) -> None:
         if self._call.provenance:
-            slot.reasoning = "on" if answer.reasoned else "off"
+            slot.reasoning, slot.model = "on" if answer.reasoned else "off", int(answer.costly)
         if answer.condition is not None or answer.text is None:
             slot.condition, slot.message = answer.condition or "LLM_REQUEST_REJECTED", answer.message
             if answer.condition == EXCEEDED:

@@ -30,13 +30,21 @@ class PilotPass:
         shape: name of the query shape.
         budget: of the query.
         rows: of the query, where known.
+        whole_cost: the costly arm costs what it generates, not what it generates beyond the cheap one.
     """
 
     def __init__(
-        self, reader: AnswerReader, policy: str, shape: str, budget: Budget | None, rows: int | None
+        self,
+        reader: AnswerReader,
+        policy: str,
+        shape: str,
+        budget: Budget | None,
+        rows: int | None,
+        *,
+        whole_cost: bool = False,
     ) -> None:
         self._reader, self._policy, self._shape = reader, policy, shape
-        self._budget, self._rows = budget, rows
+        self._budget, self._rows, self._whole_cost = budget, rows, whole_cost
         self._requests: list[EngineRequest] = []
         self._labels: list[str | None] = []
         self._cheap: list[EngineAnswer] = []
@@ -103,7 +111,7 @@ class PilotPass:
         outcome = Pilot(
             cheap_answers=values,
             costly_answers=thought,
-            cheap_tokens=[each.generated_tokens for each in self._cheap],
+            cheap_tokens=[0 if self._whole_cost else each.generated_tokens for each in self._cheap],
             costly_tokens=[draws[0].generated_tokens for draws in self._costly],
             thinking_tokens=[draws[0].thinking_tokens for draws in self._costly],
             truncated=[[each.thinking_cut for each in draws] for draws in self._costly],

@@ -71,7 +71,7 @@ class ResultWriter:
     ) -> pa.RecordBatch:
         rows = len(slots)
         requests, prompt, cached, generated, retries = ([0] * rows for _ in range(5))
-        thinking, reasoned, cut, unasked = ([0] * rows for _ in range(4))
+        thinking, reasoned, cut, unasked, costly, costly_tokens = ([0] * rows for _ in range(6))
         for row, answer in answers.items():
             requests[row] = answer.passes
             prompt[row] = answer.prompt_tokens
@@ -81,6 +81,7 @@ class ResultWriter:
             thinking[row] = answer.thinking_tokens
             reasoned[row], cut[row] = int(answer.reasoned), int(answer.thinking_cut)
             unasked[row] = int(answer.unasked_thinking)
+            costly[row], costly_tokens[row] = int(answer.costly), answer.costly_tokens
         if any(slot.condition is not None for slot in slots):
             condition = [slot.condition for slot in slots]
             message = [None if slot.message is None else _utf8(slot.message) for slot in slots]
@@ -90,7 +91,7 @@ class ResultWriter:
             [slot.value for slot in slots], condition, message, requests, prompt, cached, generated,
             wait_ms, retries, [profile, *[None] * (rows - 1)],
             [slot.prompt_hash for slot in slots], early, thinking, reasoned, cut, unasked,
-            [slot.reasoning for slot in slots],
+            [slot.reasoning for slot in slots], costly, costly_tokens, [slot.model for slot in slots],
         )  # fmt: skip
         arrays = [pa.array(column, field.type) for column, field in zip(columns, self._schema, strict=True)]
         return pa.RecordBatch.from_arrays(arrays, schema=self._schema)

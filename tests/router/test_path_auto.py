@@ -371,7 +371,7 @@ def test_settings_reach_the_client(monkeypatch):
     from spark_llm.worker.reasoning import modes_of
 
     call, conf = parse_spec(json.dumps({
-        "version": 5,
+        "version": 6,
         "call": {"instruction": "?", "field_names": ["x"], "return_type": '"string"', "reasoning": "auto",
                  "reasoning_budget": 77, "router_key": "k", "rows": 10},
         "conf": {"spark.llm.engine.kind": "fake", "spark.llm.reasoning.budget": "2.5"},

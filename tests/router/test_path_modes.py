@@ -33,7 +33,7 @@ def sampling(**reasoning):
 
 def call_of(conf, **options):
     call = {"instruction": "?", "field_names": ["x"], "return_type": '"string"', **options}
-    return parse_spec(json.dumps({"version": 5, "call": call, "conf": conf}))
+    return parse_spec(json.dumps({"version": 6, "call": call, "conf": conf}))
 
 
 def modes(conf, **options):

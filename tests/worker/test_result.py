@@ -81,6 +81,9 @@ def test_columns_are_those_of_the_contract():
         "thinking_cut": pa.int32(),
         "unasked_thinking": pa.int32(),
         "reasoning": pa.string(),
+        "costly": pa.int32(),
+        "costly_tokens": pa.int64(),
+        "model": pa.int32(),
     }
     assert dict(zip(result.schema.names, result.schema.types, strict=True)) == expected
     assert row_type.names == list(expected)

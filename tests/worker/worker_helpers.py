@@ -18,7 +18,7 @@ def spec(
     """The JSON that the JVM sends."""
     return json.dumps(
         {
-            "version": 5,
+            "version": 6,
             "call": {
                 "instruction": instruction,
                 "field_names": list(names),
