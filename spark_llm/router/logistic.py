@@ -55,8 +55,18 @@ def fit_logistic(
         gradient = design.T @ (weight * (target - p)) - penalty @ beta
         curvature = (design * (weight * np.maximum(p * (1 - p), TINY))[:, None]).T @ design + penalty
         step = np.linalg.solve(curvature, gradient)
-        # A step as large as this comes from rows that a line separates: Newton would overshoot.
-        beta += step * min(1.0, 4.0 / max(float(np.abs(step).max()), TINY))
+        # Where a line separates the rows Newton's step overshoots, and may end on the wrong side.
+        shorter = min(1.0, 4.0 / max(float(np.abs(step).max()), TINY))
+        before = _loss(design, target, weight, penalty, beta)
+        while shorter > TINY and _loss(design, target, weight, penalty, beta + shorter * step) > before:
+            shorter /= 2
+        beta += shorter * step
         if float(np.abs(step).max()) < 1e-8:
             break
     return beta[:-1], float(beta[-1])
+
+
+def _loss(design: Floats, target: Floats, weight: Floats, penalty: Floats, beta: Floats) -> float:
+    """What `fit_logistic` makes small."""
+    logits = design @ beta
+    return float(weight @ (np.logaddexp(0.0, logits) - target * logits) + 0.5 * beta @ penalty @ beta)

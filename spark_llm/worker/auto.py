@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 SAMPLES: Final = 2
 _TEMPERATURE: Final = 0.7
+_SEED: Final = 1
 _AT_ONCE: Final = 8
 _ASK_AGAIN_S: Final = 0.2
 _ROOM: Final = 2
@@ -262,21 +263,22 @@ class AutoClient:
         rows = pilot.pick(job.requests)
         requests = [job.requests[row] for row in rows]
         cheap = self._first(job, requests, figures=True)
-        draws = [job.ask(requests, self._on)]
-        for seed in range(1, 1 if pilot.labelled(requests) else SAMPLES):
-            draws += [job.ask(requests, self._on, temperature=_TEMPERATURE, seed=seed)]
-        pilot.add(requests, cheap, draws)
+        thought = job.ask(requests, self._on)
+        again = pilot.in_doubt(requests, cheap, thought)
+        drawn = job.ask(
+            [requests[place] for place in again], self._on, temperature=_TEMPERATURE, seed=_SEED
+        ) if again else []  # fmt: skip
+        draws = dict(zip(again, drawn, strict=True))
+        pilot.add(requests, cheap, thought, draws)
         self._piloted_rows += len(rows)
-        self._piloted_tokens += sum(each.generated_tokens for draw in draws for each in draw)
+        self._piloted_tokens += sum(each.generated_tokens for each in (*thought, *drawn))
         # Both answers are paid for: the one that the decision would have taken is given.
         think = self._put(pilot)[-len(rows) :] if pilot.enough else [True] * len(rows)
         found = {}
         for place, row in enumerate(rows):
-            first, second = cheap[place], draws[0][place]
+            first, second = cheap[place], thought[place]
             kept = merged(first, second) if think[place] else merged(second, first)
-            for draw in draws[1:]:
-                kept = merged(draw[place], kept)
-            found[row] = kept
+            found[row] = merged(draws[place], kept) if place in draws else kept
         return found
 
     def _put(self, pilot: PilotPass) -> list[bool]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from spark_llm.router.pilot import PilotOutcome
 
 VERSION: Final = 1
+FEWEST_THOUGHTS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ class Fitted:
         """The summary of a pilot."""
         low, high = outcome.interval()
         gain = outcome.mean_gain()
+        gained = int(((outcome.gains > 0) & ~outcome.truncated).sum())
         return cls(
             policy=policy,
             choice=decision.choice,
@@ -76,7 +78,8 @@ class Fitted:
             basis=outcome.basis,
             cut_rows=outcome.truncated_rows,
             extra_tokens=float(outcome.extra_tokens.mean()) if outcome.rows else 0.0,
-            thinking_tokens=outcome.thinking_budget_tokens(),
+            # Of few thoughts that gained nobody knows how long the next one has to be.
+            thinking_tokens=outcome.thinking_budget_tokens() if gained >= FEWEST_THOUGHTS else None,
             router=router,
             agreed=agreed,
             by_text=by_text,

@@ -11,7 +11,7 @@ from spark_llm.worker.first_pass import row_text, signals_of
 from spark_llm.worker.fitted import Fitted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from spark_llm.engine.types import EngineAnswer, EngineRequest
     from spark_llm.router import Budget, PilotOutcome, Signals
@@ -69,27 +69,40 @@ class PilotPass:
         picked = pilot_rows(texts, size, lengths=[float(len(text)) for text in texts])
         return [among[int(place)] for place in picked]
 
-    def labelled(self, requests: Sequence[EngineRequest]) -> bool:
-        """Whether labels can say who is right, so that no answer has to be drawn twice."""
-        return all(self._reader.label(each.label) is not None for each in requests)
+    def in_doubt(
+        self,
+        requests: Sequence[EngineRequest],
+        cheap: Sequence[EngineAnswer],
+        thought: Sequence[EngineAnswer],
+    ) -> list[int]:
+        """Returns the rows that have to think once more to say who is right: both modes differ, and no label.
+
+        Where all rows have labels nobody is in doubt; where both modes agree thinking has gained nothing.
+        """
+        if all(self._reader.label(each.label) is not None for each in requests):
+            return []
+        pairs = zip(cheap, thought, strict=True)
+        return [row for row, (a, b) in enumerate(pairs) if self._reader.answer(a) != self._reader.answer(b)]
 
     def add(
         self,
         requests: Sequence[EngineRequest],
         cheap: Sequence[EngineAnswer],
-        draws: Sequence[Sequence[EngineAnswer]],
+        thought: Sequence[EngineAnswer],
+        draws: Mapping[int, EngineAnswer],
     ) -> None:
         """Takes rows.
 
         Args:
             requests: shape (rows,).
             cheap: answers without thinking, shape (rows,).
-            draws: answers with thinking, shape (draws, rows).
+            thought: answers with thinking, shape (rows,).
+            draws: other answers with thinking, of rows in doubt.
         """
         self._requests += requests
         self._labels += [self._reader.label(each.label) for each in requests]
         self._cheap += cheap
-        self._costly += [list(each) for each in zip(*draws, strict=True)]
+        self._costly += [[each, draws.get(row, each)] for row, each in enumerate(thought)]
 
     def fit(self) -> tuple[Fitted, list[bool]]:
         """Returns what is fitted, and for each gathered row whether it would have been chosen to think."""

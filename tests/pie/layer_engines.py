@@ -43,7 +43,7 @@ def ran(model, **settings):
         return {
             "passes": passes,
             "free": scheduler.reset_prefix_cache()
-            and scheduler.kv_cache_manager.block_pool.get_num_free_blocks(),
+            and len(scheduler.kv_cache_manager.block_pool.free_block_queue.get_all_free_blocks()),
             "figures": scheduler.swap_figures if windows else {},
             "resident": scheduler.connector.pages.resident_blocks if windows else 0,
         }

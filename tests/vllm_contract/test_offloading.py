@@ -131,6 +131,6 @@ def test_jenga_refuses_a_connector_with_the_reason():
     assert "KV connector" in why
     layers = SimpleNamespace(specs=[1, 2])
     with pytest.raises(ValueError, match="spark.llm.memory.allocator=jenga.*KV connector"):
-        choice_of("jenga", layers, config, 0, why)
+        choice_of("jenga", layers, config, 0, why, [])
     config.kv_transfer_config = None
     assert refusal(config, 1, "cpu") is None
