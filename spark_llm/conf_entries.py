@@ -129,14 +129,15 @@ ENTRIES: Final[tuple[Entry, ...]] = (
     ),
     _entry(
         "reasoning.policy", "string", "cascade",
-        "Who decides at auto: cascade (a pilot, then how sure the answers without thinking are), "
+        "Who decides at auto and with models =>: cascade (a pilot, then how sure the first answers are), "
         "semantic_router (the published one: by subject of the text), or text (a classifier of it).",
         allowed=("cascade", "semantic_router", "text"),
     ),
     _entry(
         "reasoning.budget", "float", None,
         "What auto may spend on thinking over the whole query: generated tokens per row on average, beyond "
-        "what the rows take without thinking; unset: as much as the gain is worth.",
+        "what the rows take without thinking; with models =>, what the second model generates; unset: as "
+        "much as the gain is worth.",
         low=0,
     ),
     _entry(

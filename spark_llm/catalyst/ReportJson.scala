@@ -49,6 +49,7 @@ object ReportJson {
       "text" -> node.call.written,
       "model" -> node.call.options.models.reduceOption(_ + "," + _).orElse(node.call.options.model)
         .orElse(LLMConf.get(conf, "spark.llm.model")),
+      "models" -> node.call.options.models,
       "engine" -> EngineKind.of(conf),
       "fields" -> node.call.fieldNames,
       "order" -> node.layout.order.positions.map(node.call.fieldNames(_)),

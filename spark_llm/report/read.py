@@ -64,7 +64,8 @@ class Call:
         tree: of the largest window; None where nothing was asked.
         windows: that were looked at.
         errors: the most frequent, largest first.
-        reasoning: what the pilot of reasoning => 'auto' has found; None in other modes.
+        reasoning: what the pilot of reasoning => 'auto', or of two models, has found; None without one.
+        models: the two of a call between whose models the router chooses, the cheap one first; else none.
     """
 
     number: int
@@ -81,6 +82,7 @@ class Call:
     windows: int
     errors: Sequence[ErrorCount]
     reasoning: Mapping[str, Any] | None = None
+    models: Sequence[str] = ()
 
     def count(self, metric: str) -> int:
         """A metric's value; 0 where the release that ran the query did not have it."""
@@ -207,6 +209,7 @@ def _call(data: Mapping[str, Any]) -> Call:
         profile["windows"],
         errors[:5],
         None if (found := data.get("reasoning")) is None else json.loads(found),
+        tuple(data.get("models") or ()),
     )
 
 

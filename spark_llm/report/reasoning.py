@@ -1,4 +1,4 @@
-"""Where a call thought, what its pilot said, and whether the router's chances come true.
+"""Where a call thought or asked the costly model, what its pilot said, whether the router is right.
 
 expected chance to be wrong  ─►  seen, in cross-validation on the pilot's rows: a dot for each tenth,
 as large as its share of the rows; on the diagonal the router says what happens
@@ -23,17 +23,29 @@ _DOT_PX: Final = 12
 
 
 def reasoning(call: Call) -> Element | None:
-    """Returns the part about a call's thinking; None where it did not think."""
+    """Returns the part about a call's thinking, or its two models; None where there is neither."""
     thought, asked = call.count("thinkingTokens"), call.count("questions")
     found = call.reasoning
-    if not thought and found is None:
+    if not thought and found is None and not call.models:
         return None
-    parts = [f"{call.count('reasonedRows'):,} of {asked:,} questions answered with reasoning"]
-    parts.append(f"{thought:,} of {call.count('generatedTokens'):,} generated tokens were thinking")
+    generated, parts = call.count("generatedTokens"), []
+    if call.models:
+        cheap, costly = call.models
+        dear = call.count("costlyTokens")
+        parts.append(f"{call.count('costlyRows'):,} of {asked:,} questions answered by {costly}")
+        parts.append(f"{cheap} has generated {generated - dear:,} tokens, {costly} {dear:,}")
+    if thought or not call.models:
+        parts.append(f"{call.count('reasonedRows'):,} of {asked:,} questions answered with reasoning")
+        parts.append(f"{thought:,} of {generated:,} generated tokens were thinking")
     for metric, words in (("cutRows", "had their thinking cut off"), ("unaskedRows", "thought unasked")):
         if count := call.count(metric):
             parts.append(f"{count:,} {words}")
-    root = el("div", el("h3", "Reasoning"), el("p", "; ".join(parts) + "."), class_="reasoning")
+    root = el(
+        "div",
+        el("h3", "Models" if call.models else "Reasoning"),
+        el("p", "; ".join(parts) + "."),
+        class_="reasoning",
+    )
     if found is not None:
         root.append(el("p", _pilot(found), class_="quiet"))
         if (quality := (found.get("router") or {}).get("quality")) is not None and quality["plot"]:
@@ -59,7 +71,7 @@ def _plot(bins: Sequence[Sequence[float]]) -> Element:
     (x1, y1), (x2, y2) = at(0, 0), at(1, 1)
     root = el(
         "svg",
-        el("title", "Expected and seen chance to be wrong without reasoning"),
+        el("title", "Expected and seen chance that the cheap arm is wrong"),
         el("rect", x=x1, y=y2, width=str(_SIDE_PX), height=str(_SIDE_PX), class_="axis", fill="none"),
         el("line", x1=x1, y1=y1, x2=x2, y2=y2, class_="grid"),
         role="img",

@@ -29,6 +29,14 @@ def test_figures_pilot_and_calibration():
     assert "ECE 0.200 before, 0.040 after" in text
 
 
+def test_two_models():
+    one = {**call(1, questions=400, costlyRows=90, generatedTokens=5000, costlyTokens=2000)}
+    one |= {"reasoning": json.dumps(FOUND), "models": ["small", "large"]}
+    text = html_report(parse_run({**run(), "calls": [one]}))
+    assert "90 of 400 questions answered by large; small has generated 3,000 tokens, large 2,000" in text
+    assert "with reasoning" not in text
+
+
 def test_a_call_that_does_not_think_has_none():
     assert "Reasoning" not in page(None)
     assert "thought unasked" in page(None, thinkingTokens=10, questions=5, unaskedRows=5)
