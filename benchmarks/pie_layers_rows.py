@@ -1,7 +1,7 @@
 """Layer swap in the real engine on the CPU: what fits into the same near memory, what moves, what waits.
 
-A toy model with random weights, greedy, float32; rows that share prefixes, prompts in chunks. Near memory is the
-same for everyone and small, so that rows wait for one another. Each by
+A toy model with random weights, greedy, float32; rows that share prefixes, prompts in chunks. Near memory is
+the same for everyone and small, so that rows wait for one another. Each by
 
     stock              vLLM as it is
     all blocks         twice the blocks over the machine's own memory; all may be used at once
@@ -9,10 +9,10 @@ same for everyone and small, so that rows wait for one another. Each by
     adapts, <link>     over a link that is emulated
     adapts, drops      over a link that is C2C-like for the first half of its bytes, PCIe-like from then on
 
-A link is C2C-like where bringing as much as near memory holds takes as long as one pass of stock, as on a GH200
-whose weights are eight times its KV memory, and PCIe-like where it takes 21 passes, as for a 70B model with 20 GB
-of KV on an H200. Seconds are of this machine; a stall is a layer that waited for a copy. `settled` is the share
-of stalls in the last third of the windows, when the cap has found its place.
+A link is C2C-like where bringing as much as near memory holds takes as long as one pass of stock, as on a
+GH200 whose weights are eight times its KV memory, and PCIe-like where it takes 21 passes, as for a 70B model
+with 20 GB of KV on an H200. Seconds are of this machine; a stall is a layer that waited for a copy. `settled`
+is the share of stalls in the last third of the windows, when the cap has found its place.
 """
 
 from __future__ import annotations
@@ -45,8 +45,9 @@ def make_model(folder: Path, layers: int = LAYERS, hidden_size: int = 64) -> Pat
         torch.manual_seed(0)
         config = transformers.Qwen3Config(
             vocab_size=VOCABULARY, hidden_size=hidden_size, intermediate_size=2 * hidden_size,
-            num_hidden_layers=layers, num_attention_heads=4, num_key_value_heads=2, head_dim=32, max_position_embeddings=2048,
-            bos_token_id=1, eos_token_id=2, pad_token_id=0, tie_word_embeddings=True,
+            num_hidden_layers=layers, num_attention_heads=4, num_key_value_heads=2, head_dim=32,
+            max_position_embeddings=2048, bos_token_id=1, eos_token_id=2, pad_token_id=0,
+            tie_word_embeddings=True,
         )  # fmt: skip
         transformers.AutoModelForCausalLM.from_config(config).to(torch.float32).save_pretrained(path)
     return path
