@@ -42,8 +42,8 @@ def ran(model, **settings):
         passes += [one.run(rows_of.prompts(ROWS, seed=5), ANSWER_TOKENS) for _ in range(2)]
         return {
             "passes": passes,
-            "free": scheduler.reset_prefix_cache()
-            and len(scheduler.kv_cache_manager.block_pool.free_block_queue.get_all_free_blocks()),
+            "emptied": scheduler.reset_prefix_cache(),
+            "free": len(scheduler.kv_cache_manager.block_pool.free_block_queue.get_all_free_blocks()),
             "figures": scheduler.swap_figures if windows else {},
             "resident": scheduler.connector.pages.resident_blocks if windows else 0,
         }

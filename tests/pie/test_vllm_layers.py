@@ -52,6 +52,7 @@ def test_rows_are_preempted_with_swap_as_well(engines):
 
 def test_no_block_stays_in_use(engines):
     found = engines["swap"]
+    assert found["emptied"]
     assert found["free"] == found["passes"][0]["blocks"] - 1
 
 
