@@ -246,7 +246,7 @@ class Replay:
 
     def at_equal_tokens(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The cascade with as many words of the costly arm as each published policy takes."""
-        mine = [row for row in rows if row["pair"] == self.pair.name and row["kind"] == "policy"]
+        mine = [row for row in rows if row.get("pair") == self.pair.name and row["kind"] == "policy"]
         found = []
         for row in mine:
             if not row["policy"].startswith("semantic_router"):

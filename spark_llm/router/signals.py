@@ -45,7 +45,8 @@ class Signals:
         second_agrees: 1 where a second small model gives the same answer, else 0; fractions where it was
             asked more than once.
         third_agrees: the same of a third.
-        neighbours_agree: share of the nearest rows with the same answer, see `neighbours.neighbours_agree`.
+        neighbours_agree: share of the nearest rows with the same answer, where somebody has looked;
+            the worker does not.
     """
 
     rows: int
