@@ -17,7 +17,6 @@ A key is what vLLM calls `BlockHash`: of all tokens up to the end of a block, wi
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -61,7 +60,7 @@ NO_USE: Final = Use(0, NEVER)
 class _Block:
     """Rows that the engine has, in order of arrival, some of them finished; by plan, rows to come."""
 
-    arrivals: deque[int] = field(default_factory=deque)
+    arrivals: list[int] = field(default_factory=list)
     rows: int = 0
     ahead: int = NEVER
     to_come: dict[str, Use] = field(default_factory=dict)
@@ -110,10 +109,8 @@ class RemainingUses:
         block = self._blocks.get(block_hash)
         if block is None:
             return NO_USE
-        arrivals = block.arrivals
-        while arrivals and arrivals[0] not in self._unfinished:
-            arrivals.popleft()
-        uses, next_use = block.rows, arrivals[0] if arrivals else NEVER
+        self._trim(block)
+        uses, next_use = block.rows, block.arrivals[0] if block.arrivals else NEVER
         for use in block.to_come.values():
             uses, next_use = uses + use.uses, min(next_use, use.next_use)
         return Use(uses, next_use)
@@ -170,7 +167,7 @@ class RemainingUses:
             block.rows += 1
             block.ahead = min(block.ahead, ahead)
             # It came before all that wait, nearly: `of` wants the earliest in front.
-            block.arrivals.appendleft(found.arrival)
+            block.arrivals.insert(0, found.arrival)
             self._changed(block_hash)
 
     def finish(self, row: str) -> None:
@@ -182,8 +179,11 @@ class RemainingUses:
         plan = self._plans[found.plan]
         plan.rows -= 1
         for block_hash in found.hashes:
-            self._blocks[block_hash].rows -= 1
-            self._drop_unknown(block_hash)
+            block = self._blocks[block_hash]
+            block.rows -= 1
+            # Not left to `of`: nobody asks it about a block that is always in use.
+            self._trim(block)
+            self._drop_used_up(block_hash)
         if not plan.rows:
             self._idle[found.plan] = self.clock
             if not plan.open:
@@ -219,13 +219,23 @@ class RemainingUses:
         self._idle.pop(plan, None)
         for block_hash in self._plans.pop(plan).hashes:
             self._blocks[block_hash].to_come.pop(plan, None)
-            self._drop_unknown(block_hash)
+            self._drop_used_up(block_hash)
             self._changed(block_hash)
 
-    def _drop_unknown(self, block_hash: bytes) -> None:
+    def _trim(self, block: _Block) -> None:
+        """Lets go of finished rows in front."""
+        arrivals = block.arrivals
+        done = next((at for at, arrival in enumerate(arrivals) if arrival in self._unfinished), len(arrivals))
+        del arrivals[:done]
+
+    def _drop_used_up(self, block_hash: bytes) -> None:
+        """Forgets a block that nobody will read; a row of its plans that is sent again tells of it again."""
         block = self._blocks[block_hash]
-        if not block.rows and not block.to_come:
-            del self._blocks[block_hash]
+        if block.rows or any(use.uses for use in block.to_come.values()):
+            return
+        for plan in block.to_come:
+            self._plans[plan].hashes.discard(block_hash)
+        del self._blocks[block_hash]
 
     def _changed(self, block_hash: bytes) -> None:
         for callback in self._watchers:

@@ -5,14 +5,16 @@
                     2  instruction │ film B │ …     row 1: (40, 2, 1) (900, 0, 0)
                     3  instruction │ film B │ …     row 2: (40, 1, 1) (800, 1, 1)
 
-Sorted prompts, and what neighbours of them share, give all common prefixes as a tree of intervals, in the
-time of sorting. Prefixes that end within a block of a shorter one say nothing new to a cache of whole blocks.
+Sorted prompts, and what neighbours of them share, give all common prefixes as a tree of intervals. Prefixes
+that end within a block of a shorter one say nothing new to a cache of whole blocks, and those more than
+`MOST_LEVELS` deep are left out, so that texts that extend one another cost no square of their number.
 
 Source: LCP intervals, Abouelhoda et al. 2004, "Replacing suffix trees with enhanced suffix arrays".
 """
 
 from __future__ import annotations
 
+from collections import deque
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 MOST_PREFIXES: Final = 8
 """Of a prompt; the longest are told."""
+MOST_LEVELS: Final = 32
+"""Prefixes of a prompt, one longer than the other, that are looked at, the shortest first."""
 
 
 def prefix_uses(prompts: Sequence[str], least_chars: int) -> list[tuple[PrefixUse, ...]]:
@@ -34,25 +38,28 @@ def prefix_uses(prompts: Sequence[str], least_chars: int) -> list[tuple[PrefixUs
         prompts: in sending order.
         least_chars: a prefix that is longer than the one before by less is left out.
     """
-    found: list[list[PrefixUse]] = [[] for _ in prompts]
+    found: list[deque[PrefixUse]] = [deque(maxlen=MOST_PREFIXES) for _ in prompts]
     if len(prompts) > 1:
         order = sorted(range(len(prompts)), key=prompts.__getitem__)
         shared = [_shared(prompts[a], prompts[b]) for a, b in pairwise(order)]
-        for chars, first, last in _intervals(shared):
+        for chars, first, last in _told(shared, least_chars):
             rows = sorted(order[first : last + 1])
             told = zip(rows, rows[1:] + rows[-1:], range(len(rows) - 1, -1, -1), strict=True)
             for row, following, uses in told:
                 found[row].append(PrefixUse(chars, uses, following - row))
-    # Longer prefixes come before those that they begin with.
-    return [_told(each, least_chars) for each in found]
+    return [tuple(each) for each in found]
 
 
-def _told(longest_first: list[PrefixUse], least_chars: int) -> tuple[PrefixUse, ...]:
-    told: list[PrefixUse] = []
-    for use in reversed(longest_first):
-        if not told or use.chars >= told[-1].chars + least_chars:
-            told.append(use)
-    return tuple(told[-MOST_PREFIXES:])
+def _told(shared: Sequence[int], least_chars: int) -> Iterator[tuple[int, int, int]]:
+    """The intervals that are worth telling, each before those within it; see `_intervals`."""
+    around: list[tuple[int, int, int]] = []
+    for interval in reversed(list(_intervals(shared))):
+        chars, first, last = interval
+        while around and not around[-1][1] <= first <= last <= around[-1][2]:
+            around.pop()
+        if not around or (chars >= around[-1][0] + least_chars and len(around) < MOST_LEVELS):
+            around.append(interval)
+            yield interval
 
 
 def _intervals(shared: Sequence[int]) -> Iterator[tuple[int, int, int]]:

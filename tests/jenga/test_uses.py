@@ -136,3 +136,22 @@ def test_the_next_use_is_the_earliest_row_that_is_not_finished():
     while left:
         assert uses.of(b"i").next_use == min(left) + 1
         uses.finish(str(left.pop()))
+
+
+def test_rows_of_days_leave_nothing_that_grows():
+    uses = RemainingUses()
+    front = [b"i%d" % at for at in range(8)]
+    running = []
+    for row in range(2000):
+        own = [b"%d %d" % (row // 2, at) for at in range(4)]
+        told = [Told(8, 2000 - row - 1, 1), Told(12, 1 - row % 2, 1 - row % 2)]
+        uses.arrive(f"{row}", f"w{row // 500}", [*front, *own], told)
+        running.append(f"{row}")
+        if len(running) > 16:
+            uses.finish(running.pop(0))
+        # Nobody asks `of` about blocks that are always in use.
+        assert len(uses) <= 8 + 4 * 10
+        assert max(len(block.arrivals) for block in uses._blocks.values()) <= 18
+    for row in running:
+        uses.finish(row)
+    assert uses._plans.keys() <= {"w3"}

@@ -150,7 +150,10 @@ def test_many_operations_leave_nothing_behind(pool):
                         if block.block_hash
                     }  # fmt: skip
                     for key in gone:
-                        if wanted[key].uses:
+                        # A block in use with the same content serves those who come.
+                        if wanted[key].uses and not any(
+                            block.block_hash and block.block_hash[:-4] == key for block in used
+                        ):
                             # Nothing was left that nobody wants, and nothing is wanted later.
                             assert free == kept
                             assert wanted[key].next_use == max(use.next_use for use in wanted.values())

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spark_llm.engine.types import PrefixUse
-from spark_llm.worker.prefix_uses import MOST_PREFIXES, prefix_uses
+from spark_llm.worker.prefix_uses import MOST_LEVELS, MOST_PREFIXES, prefix_uses
 
 prompts = st.lists(st.text("ab", max_size=7), max_size=9)
 
@@ -71,3 +71,11 @@ def test_many_prompts_of_a_window_take_no_square_time():
     found = prefix_uses(texts, 4)
     assert found[0][0] == PrefixUse(13, 19_999, 1)
     assert found[101][-1].uses > 0
+
+
+def test_prompts_that_extend_one_another_take_no_square_time():
+    texts = ["word " * at for at in range(1, 20_001, 10)]
+    found = prefix_uses(texts, 4)
+    assert sum(map(len, found)) <= MOST_PREFIXES * len(texts)
+    assert found[0][0] == PrefixUse(5, len(texts) - 1, 1)
+    assert found[-1][-1].chars == 5 * (1 + 10 * (MOST_LEVELS - 1))
