@@ -4,7 +4,8 @@
     ◄──── head ──────►◄─────── chars ─────►              head: what two other messages render to alike
     ◄──────────── tokens ─────────────────►              tokens: head + those of the message that end before
 
-A token that ends where a prefix does may be another one in the next row, and is not counted. Each prefix is
+A token that ends where a prefix does may be another one in the next row and is not counted; where several
+would become one with what follows, a few too many are. Each prefix is
 tokenised once: rows of a group share it. Hints only, so whatever goes wrong leaves requests as they are.
 """
 
@@ -14,8 +15,8 @@ import asyncio
 import copy
 import json
 import logging
+from array import array
 from bisect import bisect_left
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from spark_llm.engine.wire import USES_ARGUMENT
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("vllm.spark_llm.memory")
 _PROBES: Final = ("7", "x")
-_KEPT_PREFIXES: Final = 1024
+_KEPT_TOKENS: Final = 1 << 20
 _MOST_HEADS: Final = 64
 
 
@@ -40,6 +41,8 @@ class PrefixTokens:
         self._serving = serving
         self._heads: dict[str, int] = {}
         self._ends: Callable[[str], Sequence[int]] | None = None
+        self._lock = asyncio.Lock()
+        self._off = False
 
     async def tell(self, requests: Sequence[Any], uses: Sequence[Sequence[Any]]) -> None:
         """Adds the argument that the scheduler reads.
@@ -48,20 +51,32 @@ class PrefixTokens:
             requests: chat completions, the text of rows split from control text already.
             uses: of each, the name of its plan, then chars, uses and next_rows of each prefix.
         """
+        if self._off:
+            return
         try:
-            if self._ends is None:
-                self._ends = await asyncio.to_thread(_ends_of, self._serving.renderer.tokenizer)
-            for request, (plan, *numbers) in zip(requests, uses, strict=True):
-                if not numbers:
-                    continue
-                head = await self._head(request)
-                tokens = tokens_at(self._ends, request.messages[-1]["content"], numbers[::3])
+            asked = [
+                (request, plan, numbers, await self._head(request))
+                for request, (plan, *numbers) in zip(requests, uses, strict=True)
+                if numbers
+            ]
+            places = [(request.messages[-1]["content"], numbers[::3]) for request, _, numbers, _ in asked]
+            # Off the event loop, which serves answers meanwhile; in turns, as the tokenizer is not shared.
+            async with self._lock:
+                found = await asyncio.to_thread(self._tokens, places)
+            for (request, plan, numbers, head), tokens in zip(asked, found, strict=True):
                 told = zip((head + each for each in tokens), numbers[1::3], numbers[2::3], strict=True)
                 request.vllm_xargs = (request.vllm_xargs or {}) | {
                     USES_ARGUMENT: [plan, *(number for each in told for number in each)]
                 }
         except Exception:  # noqa: BLE001  whatever it is, rows are answered without
+            # Said once where it will be the same for every batch.
+            self._off = self._ends is None
             _LOG.warning("rows are not told what they share", exc_info=True)
+
+    def _tokens(self, places: Sequence[tuple[str, Sequence[int]]]) -> list[list[int]]:
+        if self._ends is None:
+            self._ends = _ends_of(self._serving.renderer.tokenizer)
+        return [tokens_at(self._ends, text, chars) for text, chars in places]
 
     async def _head(self, request: Any) -> int:
         """Tokens before the last message's text."""
@@ -94,9 +109,20 @@ def _ends_of(tokenizer: Any) -> Callable[[str], Sequence[int]]:
     own.no_truncation()
     own.no_padding()
 
-    @lru_cache(_KEPT_PREFIXES)
+    known: dict[str, array[int]] = {}
+    kept_tokens = 0
+
     def ends(text: str) -> Sequence[int]:
-        return [end for _, end in own.encode(text, add_special_tokens=False).offsets]
+        nonlocal kept_tokens
+        found = known.pop(text, None)
+        if found is None:
+            found = array("I", [end for _, end in own.encode(text, add_special_tokens=False).offsets])
+            kept_tokens += len(found)
+        known[text] = found
+        while kept_tokens > _KEPT_TOKENS and len(known) > 1:
+            # What was not asked for longest stands in front.
+            kept_tokens -= len(known.pop(next(iter(known))))
+        return found
 
     return ends
 

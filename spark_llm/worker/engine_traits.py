@@ -53,7 +53,15 @@ def traits_of(conf: Conf, model: str | None) -> EngineTraits:
         _block_tokens(conf, fake=fake, remote=remote),
         # An endpoint gets single requests in any case.
         1 if remote else _KEPT_SLICE,
-        not fake and not remote and conf.flag("spark.llm.memory.plannedUses.enabled") and _on_cpu(),
+        not fake and not remote and _counts_uses(conf) and _on_cpu(),
+    )
+
+
+def _counts_uses(conf: Conf) -> bool:
+    # With a scheduler of the user's own, or without our part of the configuration, nobody would read them.
+    own = {key.replace("_", "-") for key in conf.get("spark.llm.engine.args") or {}}
+    return conf.flag("spark.llm.memory.plannedUses.enabled") and own.isdisjoint(
+        {"scheduler-cls", "additional-config"}
     )
 
 
