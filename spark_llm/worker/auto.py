@@ -147,14 +147,17 @@ class AutoClient:
             return self._once(job, job.requests, [bool(each) for each in scores > 0])
         piloted: dict[int, EngineAnswer] = {}
         with self._deciding:
-            if self._fitted is None:
-                piloted = self._decide(job)
+            # Read once: an audit of another slice may take it back at any time.
             fitted = self._fitted
+            if fitted is None:
+                piloted = self._decide(job)
+                fitted = self._fitted
         # Too few rows for a pilot were all asked in both modes.
-        if fitted is None:
-            return [piloted[row] for row in range(len(job.requests))]
         rest = [row for row in range(len(job.requests)) if row not in piloted]
-        if rest:
+        if rest and fitted is None:
+            first = self._first(job, [job.requests[row] for row in rest], figures=False)
+            piloted |= dict(zip(rest, first, strict=True))
+        elif rest and fitted is not None:
             piloted |= dict(zip(rest, self._route(job, rest, fitted), strict=True))
         return [piloted[row] for row in range(len(job.requests))]
 
@@ -278,7 +281,8 @@ class AutoClient:
         for place, row in enumerate(rows):
             first, second = cheap[place], thought[place]
             kept = merged(first, second) if think[place] else merged(second, first)
-            found[row] = merged(draws[place], kept) if place in draws else kept
+            # The other draw was made hot, to say who is right: it is no answer.
+            found[row] = charged(kept, draws[place]) if place in draws else kept
         return found
 
     def _put(self, pilot: PilotPass) -> list[bool]:
@@ -352,18 +356,22 @@ def merged(first: EngineAnswer, second: EngineAnswer) -> EngineAnswer:
     An answer after thinking that was cut off is one: nobody knows what the whole thought would have said.
     """
     failed = second.condition is not None or (second.thinking_cut and first.condition is None)
-    kept = first if failed else second
+    return charged(first, second) if failed else charged(second, first)
+
+
+def charged(kept: EngineAnswer, other: EngineAnswer) -> EngineAnswer:
+    """Returns an answer with what another pass has cost; its own text and what is said of that stay."""
     return replace(
         kept,
-        passes=first.passes + second.passes,
-        thinking_cut=first.thinking_cut or second.thinking_cut,
-        unasked_thinking=first.unasked_thinking or second.unasked_thinking,
-        prompt_tokens=first.prompt_tokens + second.prompt_tokens,
-        cached_prompt_tokens=first.cached_prompt_tokens + second.cached_prompt_tokens,
-        generated_tokens=first.generated_tokens + second.generated_tokens,
-        thinking_tokens=first.thinking_tokens + second.thinking_tokens,
-        costly_tokens=first.costly_tokens + second.costly_tokens,
-        retries=first.retries + second.retries,
+        passes=kept.passes + other.passes,
+        other_thinking_cut=kept.other_thinking_cut or other.thinking_cut or other.other_thinking_cut,
+        unasked_thinking=kept.unasked_thinking or other.unasked_thinking,
+        prompt_tokens=kept.prompt_tokens + other.prompt_tokens,
+        cached_prompt_tokens=kept.cached_prompt_tokens + other.cached_prompt_tokens,
+        generated_tokens=kept.generated_tokens + other.generated_tokens,
+        thinking_tokens=kept.thinking_tokens + other.thinking_tokens,
+        costly_tokens=kept.costly_tokens + other.costly_tokens,
+        retries=kept.retries + other.retries,
     )
 
 
