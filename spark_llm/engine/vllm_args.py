@@ -133,8 +133,12 @@ def launch_of(
         options["max-num-batched-tokens"] = CPU_MAX_NUM_BATCHED_TOKENS
     else:
         options["gpu-memory-utilization"] = conf.get("spark.llm.engine.gpuMemoryFraction")
-    if (family := family_for(conf, model)) is not None:
+    if (family := family_for(conf, model)) is not None and family.parser is not None:
         options["reasoning-parser"] = family.parser
+        if family.start and family.end:
+            # Budgets need the marks, and a parser that depends on the request does not tell them.
+            marks = {"reasoning_start_str": family.start, "reasoning_end_str": family.end}
+            options["reasoning-config"] = marks
     options.update(_techniques(conf, model, socket, machine))
     options.update(_extra(conf))
     for key in ("kv-cache-memory-bytes", "gpu-memory-utilization") if memory_share < 1 else ():
