@@ -135,8 +135,8 @@ def launch_of(
         options["gpu-memory-utilization"] = conf.get("spark.llm.engine.gpuMemoryFraction")
     if (family := family_for(conf, model)) is not None and family.parser is not None:
         options["reasoning-parser"] = family.parser
-        if family.start and family.end:
-            # Budgets need the marks, and a parser that depends on the request does not tell them.
+        if family.parser == "deepseek_v3":
+            # Budgets need the marks, which this parser does not tell before it knows the request.
             marks = {"reasoning_start_str": family.start, "reasoning_end_str": family.end}
             options["reasoning-config"] = marks
     options.update(_techniques(conf, model, socket, machine))

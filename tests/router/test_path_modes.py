@@ -196,6 +196,8 @@ def test_marks_of_a_parser_that_does_not_tell_them():
     launch = launch_of(parse_conf({}), "DeepSeek-V3.1", "m", "/s", Machine("cpu", 2), {})
     config = launch.arguments[launch.arguments.index("--reasoning-config") + 1]
     assert json.loads(config) == {"reasoning_start_str": "<think>", "reasoning_end_str": "</think>"}
+    qwen = launch_of(parse_conf({}), "Qwen3-8B", "m", "/s", Machine("cpu", 2), {})
+    assert "--reasoning-config" not in qwen.arguments
 
 
 class Response:
