@@ -44,6 +44,7 @@ _TEMPERATURE: Final = 0.7
 _SEED: Final = 1
 _AT_ONCE: Final = 8
 _ASK_AGAIN_S: Final = 0.2
+_MOST_WAITS: Final = 10
 _ROOM: Final = 2
 
 
@@ -152,7 +153,7 @@ class AutoClient:
             if fitted is None:
                 piloted = self._decide(job)
                 fitted = self._fitted
-        # Too few rows for a pilot were all asked in both modes.
+        # Too few rows for a pilot were asked in both modes, or not at all while another task is at it.
         rest = [row for row in range(len(job.requests)) if row not in piloted]
         if rest and fitted is None:
             first = self._first(job, [job.requests[row] for row in rest], figures=False)
@@ -241,13 +242,20 @@ class AutoClient:
         return found
 
     def _decide(self, job: _Job) -> dict[int, EngineAnswer]:
-        """Finds what is fitted, or goes on with the pilot: then some rows are answered already."""
-        remembered = self._settings.remembered
+        """Finds what is fitted, or goes on with the pilot: then some rows are answered already.
+
+        A few rows do not wait long for another's pilot: where all tasks have few, none gets to the end of
+        one, and each would wait for all others.
+        """
+        remembered, waits = self._settings.remembered, 0
         while True:
             text = remembered if remembered not in {None, self._outdated} else self._shelf.claim()
             if text is MINE or (text is not None and text == self._outdated):
                 return self._ask_pilot(job)
             if text is None:
+                if waits == _MOST_WAITS and len(job.requests) < FEWEST_AT_THE_END:
+                    return {}
+                waits += 1
                 self._sleep(_ASK_AGAIN_S)
                 if job.answers.cancelled():
                     raise CancelledError

@@ -257,6 +257,19 @@ def test_the_pilot_waits_for_the_task_that_is_at_it():
     assert len(waits) == 3
 
 
+def test_a_few_rows_do_not_wait_for_ever_for_the_pilot_of_another_task():
+    board, engine, table = Board(), Recorder(), rows(5, 5)
+    board.holder = "another"
+    client = auto(engine, board)
+    answers = ask(client, table)
+    assert [each.text for each in answers] == [WRONG if "hard" in r.user else PLAIN for r in table]
+    assert not any(each.reasoned for each in answers)
+    assert [each.passes for each in answers] == [1] * 10
+    # The task's next rows ask again.
+    board.holder = None
+    assert accuracy(table, ask(client, table)) == 10
+
+
 def test_a_task_that_ends_without_a_pilot_gives_its_claim_back():
     board = Board()
     auto(Recorder(), board).close()
