@@ -41,7 +41,7 @@ class CoordinatorState(nowNs: () => Long, keep: (String, String) => Unit) {
           case "settle" => settle(ask)
           case "pace" => pace(ask)
           case "failures" => failed(ask)
-          case "claim" => shelf(ask).claim(ask.get("call").asText, ask.get("task").asLong)
+          case "claim" => claim(ask)
           case "put" => put(ask)
           case "give_up" =>
             shelf(ask).giveUp(ask.get("call").asText, ask.get("task").asLong)
@@ -63,6 +63,12 @@ class CoordinatorState(nowNs: () => Long, keep: (String, String) => Unit) {
   def found(query: String, call: String): Option[String] = synchronized(shelves.get(query).flatMap(_.get(call)))
 
   private def shelf(ask: JsonNode): Shelf = shelves.getOrElseUpdate(ask.get("query").asText, new Shelf(nowNs))
+
+  private def claim(ask: JsonNode): Map[String, Any] = {
+    val task = ask.get("task").asLong
+    if (ended.get(task).isDefined) Map("error" -> s"task $task is over")
+    else shelf(ask).claim(ask.get("call").asText, task)
+  }
 
   private def put(ask: JsonNode): Map[String, Any] = {
     val (call, text) = (ask.get("call").asText, ask.get("text").asText)

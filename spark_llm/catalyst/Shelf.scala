@@ -7,7 +7,7 @@ import scala.collection.mutable
  * ask again until the text is there. In Python: spark_llm/worker/shelf.py.
  * {{{
  *   claim -> text | claimed | neither: another task is at it
- *   put, give_up, the end of the task, a minute of silence: the claim is over
+ *   put, give_up, the end of the task, ten minutes of silence: a pilot on a CPU takes some: the claim is over
  * }}}
  *
  * @param nowNs monotonic clock
@@ -39,7 +39,7 @@ class Shelf(nowNs: () => Long) {
 }
 
 object Shelf {
-  private val ExpiryNs = 60L * 1000 * 1000 * 1000
+  private val ExpiryNs = 600L * 1000 * 1000 * 1000
 
   private case class Claim(task: Long, sinceNs: Long)
 }

@@ -62,9 +62,15 @@ def thinking_apart(
 
 
 def told(answer: EngineAnswer, reasoning: Reasoning) -> EngineAnswer:
-    """Returns an answer that says whether its thinking was cut off, and whether anyone had asked for it."""
+    """Returns an answer that says whether its thinking was cut off, and whether anyone had asked for it.
+
+    Where thinking was asked for and none was found, what the length has ended is taken for thinking.
+    """
     if answer.condition is not None:
         return answer
+    if reasoning.on and not answer.thinking_tokens and answer.finish_reason == "length":
+        # The prompt may have begun the thinking: without its end nobody can tell it from an answer.
+        answer = replace(answer, text="", figures=None, thinking_tokens=answer.generated_tokens)
     budget, count = reasoning.budget_tokens, answer.thinking_tokens
     spent = budget is not None and count >= budget
     unended = answer.finish_reason == "length" and not (answer.text or "").strip()

@@ -114,8 +114,9 @@ class EngineAnswer:
 
     `thinking_tokens` of the `generated_tokens` were thinking, none of which is in `text`. `reasoned` tells
     that the model was asked to think for this answer, `thinking_cut` that its budget or the length of the
-    answer has ended the thinking, `unasked_thinking` that it thought although it was asked not to. `passes`
-    is how many requests the answer took, retries aside. Where a call has two models, `costly` tells that the
+    answer has ended the thinking, `other_thinking_cut` that of a pass whose answer was not taken,
+    `unasked_thinking` that it thought although it was asked not to. `passes` is how many requests the answer
+    took, retries aside. Where a call has two models, `costly` tells that the
     second one gave this answer, and `costly_tokens` of the `generated_tokens` are its.
     """
 
@@ -130,6 +131,7 @@ class EngineAnswer:
     thinking_tokens: int = 0
     reasoned: bool = False
     thinking_cut: bool = False
+    other_thinking_cut: bool = False
     unasked_thinking: bool = False
     figures: AnswerFigures | None = None
     passes: int = 1

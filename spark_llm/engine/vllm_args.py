@@ -133,8 +133,12 @@ def launch_of(
         options["max-num-batched-tokens"] = CPU_MAX_NUM_BATCHED_TOKENS
     else:
         options["gpu-memory-utilization"] = conf.get("spark.llm.engine.gpuMemoryFraction")
-    if (family := family_for(conf, model)) is not None:
+    if (family := family_for(conf, model)) is not None and family.parser is not None:
         options["reasoning-parser"] = family.parser
+        if family.parser == "deepseek_v3":
+            # Budgets need the marks, which this parser does not tell before it knows the request.
+            marks = {"reasoning_start_str": family.start, "reasoning_end_str": family.end}
+            options["reasoning-config"] = marks
     options.update(_techniques(conf, model, socket, machine))
     options.update(_extra(conf))
     for key in ("kv-cache-memory-bytes", "gpu-memory-utilization") if memory_share < 1 else ():

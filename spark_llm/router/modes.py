@@ -29,7 +29,8 @@ class Family:
         off: what a chat request gains so that the model does not reason; None where it cannot be told so.
         on: the same so that it reasons; None where it cannot.
         off_thinks: whether `off` means little thinking rather than none.
-        parser: vLLM's reasoning parser.
+        parser: vLLM's reasoning parser, which the plug-in's engine gets for all calls; None where it has not
+            been seen to leave requests that do not think as they are.
         start: text that opens a thought; empty where thoughts have a channel of their own.
         end: text that closes it.
     """
@@ -94,43 +95,42 @@ def _template(flag: str, **rest: Any) -> dict[str, Any]:
 
 FAMILIES: Final = (
     # Special editions before the family they stem from: the first that fits is taken.
-    Family("Qwen3 Thinking", models=r"qwen3.*thinking", off=None, parser="qwen3"),
+    Family("Qwen3 Thinking", models=r"qwen3.*thinking", off=None),
     Family("Qwen3 Instruct", models=r"qwen3.*(instruct-2507|coder|next.*instruct)", on=None),
-    Family("QwQ", models=r"qwq", off=None, parser="deepseek_r1"),
+    Family("QwQ", models=r"qwq", off=None),
+    Family("DeepSeek-R1", models=r"deepseek.*r1", off=None),
     Family("Qwen3", models=r"qwen-?3", architectures=r"^qwen3",
            **_template("enable_thinking", parser="qwen3")),
-    Family("DeepSeek-R1", models=r"deepseek.*r1", off=None, parser="deepseek_r1"),
     Family("DeepSeek-V4", models=r"deepseek.*v4", architectures=r"^deepseekv4",
-           **_template("thinking", parser="deepseek_v4")),
+           **_template("thinking")),
     Family("DeepSeek-V3", models=r"deepseek.*v3\.[1-9]", architectures=r"^deepseekv32",
            **_template("thinking", parser="deepseek_v3")),
     Family("gpt-oss", models=r"gpt-?oss", architectures=r"^gptoss", off={"reasoning_effort": "low"},
-           on={"reasoning_effort": "high"}, off_thinks=True, parser="openai_gptoss", start="", end=""),
+           on={"reasoning_effort": "high"}, off_thinks=True, start="", end=""),
     Family("GLM", models=r"glm-?(4\.[5-9]|5)", architectures=r"^glm4moe",
-           **_template("enable_thinking", parser="glm45")),
-    Family("Granite", models=r"granite-?3\.[23]", **_template("thinking", parser="granite",
+           **_template("enable_thinking")),
+    Family("Granite", models=r"granite-?3\.[23]", **_template("thinking",
            start="Here is my thought process:", end="Here is my response:")),
     Family("Hunyuan", models=r"hunyuan.*a13b", architectures=r"^hunyuanmoe",
-           **_template("enable_thinking", parser="hunyuan_a13b")),
+           **_template("enable_thinking")),
     Family("Nemotron", models=r"nemotron.*(nano|v[23]|-3)", architectures=r"^nemotronh",
-           **_template("enable_thinking", parser="nemotron_v3")),
-    Family("Kimi K2 Thinking", models=r"kimi-?k2-thinking", off=None, parser="kimi_k2"),
-    Family("Kimi", models=r"kimi-?k(2\.[5-9]|3)", **_template("thinking", parser="kimi_k2")),
-    Family("Holo2", models=r"holo-?2", **_template("thinking", parser="holo2")),
+           **_template("enable_thinking")),
+    Family("Kimi K2 Thinking", models=r"kimi-?k2-thinking", off=None),
+    Family("Kimi", models=r"kimi-?k(2\.[5-9]|3)", **_template("thinking")),
+    Family("Holo2", models=r"holo-?2", **_template("thinking")),
     Family("Gemma 4", models=r"gemma-?4", architectures=r"^gemma4",
-           **_template("enable_thinking", parser="gemma4", start="<|channel>", end="<channel|>")),
-    Family("ERNIE", models=r"ernie-?4\.5.*thinking", off=None, parser="ernie45"),
-    Family("MiniMax-M2", models=r"minimax-?m2", architectures=r"^minimaxm2", off=None, parser="minimax_m2"),
+           **_template("enable_thinking", start="<|channel>", end="<channel|>")),
+    Family("ERNIE", models=r"ernie-?4\.5.*thinking", off=None),
+    Family("MiniMax-M2", models=r"minimax-?m2", architectures=r"^minimaxm2", off=None),
     Family("MiniMax-M3", models=r"minimax-?m3", architectures=r"^minimaxm3",
            off={"chat_template_kwargs": {"thinking_mode": "disabled"}},
-           on={"chat_template_kwargs": {"thinking_mode": "enabled"}},
-           parser="minimax_m3", start="<mm:think>", end="</mm:think>"),
+           on={"chat_template_kwargs": {"thinking_mode": "enabled"}}, start="<mm:think>", end="</mm:think>"),
     Family("SmolLM3", models=r"smollm-?3", architectures=r"^smollm3",
-           **_template("enable_thinking", parser="qwen3")),
+           **_template("enable_thinking")),
     Family("EXAONE 4", models=r"exaone-?4", architectures=r"^exaone4",
-           **_template("enable_thinking", parser="deepseek_r1")),
-    Family("OLMo 3 Think", models=r"olmo-?3.*think", off=None, parser="olmo3"),
-    Family("Magistral", models=r"magistral", off=None, parser="mistral", start="[THINK]", end="[/THINK]"),
+           **_template("enable_thinking")),
+    Family("OLMo 3 Think", models=r"olmo-?3.*think", off=None),
+    Family("Magistral", models=r"magistral", off=None, start="[THINK]", end="[/THINK]"),
 )  # fmt: skip
 """Each family's switch; the first whose pattern fits is taken."""
 

@@ -44,6 +44,7 @@ _TEMPERATURE: Final = 0.7
 _SEED: Final = 1
 _AT_ONCE: Final = 8
 _ASK_AGAIN_S: Final = 0.2
+_MOST_WAITS: Final = 10
 _ROOM: Final = 2
 
 
@@ -147,14 +148,17 @@ class AutoClient:
             return self._once(job, job.requests, [bool(each) for each in scores > 0])
         piloted: dict[int, EngineAnswer] = {}
         with self._deciding:
-            if self._fitted is None:
-                piloted = self._decide(job)
+            # Read once: an audit of another slice may take it back at any time.
             fitted = self._fitted
-        # Too few rows for a pilot were all asked in both modes.
-        if fitted is None:
-            return [piloted[row] for row in range(len(job.requests))]
+            if fitted is None:
+                piloted = self._decide(job)
+                fitted = self._fitted
+        # Too few rows for a pilot were asked in both modes, or not at all while another task is at it.
         rest = [row for row in range(len(job.requests)) if row not in piloted]
-        if rest:
+        if rest and fitted is None:
+            first = self._first(job, [job.requests[row] for row in rest], figures=False)
+            piloted |= dict(zip(rest, first, strict=True))
+        elif rest and fitted is not None:
             piloted |= dict(zip(rest, self._route(job, rest, fitted), strict=True))
         return [piloted[row] for row in range(len(job.requests))]
 
@@ -238,13 +242,20 @@ class AutoClient:
         return found
 
     def _decide(self, job: _Job) -> dict[int, EngineAnswer]:
-        """Finds what is fitted, or goes on with the pilot: then some rows are answered already."""
-        remembered = self._settings.remembered
+        """Finds what is fitted, or goes on with the pilot: then some rows are answered already.
+
+        A few rows do not wait long for another's pilot: where all tasks have few, none gets to the end of
+        one, and each would wait for all others.
+        """
+        remembered, waits = self._settings.remembered, 0
         while True:
             text = remembered if remembered not in {None, self._outdated} else self._shelf.claim()
             if text is MINE or (text is not None and text == self._outdated):
                 return self._ask_pilot(job)
             if text is None:
+                if waits == _MOST_WAITS and len(job.requests) < FEWEST_AT_THE_END:
+                    return {}
+                waits += 1
                 self._sleep(_ASK_AGAIN_S)
                 if job.answers.cancelled():
                     raise CancelledError
@@ -278,7 +289,8 @@ class AutoClient:
         for place, row in enumerate(rows):
             first, second = cheap[place], thought[place]
             kept = merged(first, second) if think[place] else merged(second, first)
-            found[row] = merged(draws[place], kept) if place in draws else kept
+            # The other draw was made hot, to say who is right: it is no answer.
+            found[row] = charged(kept, draws[place]) if place in draws else kept
         return found
 
     def _put(self, pilot: PilotPass) -> list[bool]:
@@ -352,18 +364,22 @@ def merged(first: EngineAnswer, second: EngineAnswer) -> EngineAnswer:
     An answer after thinking that was cut off is one: nobody knows what the whole thought would have said.
     """
     failed = second.condition is not None or (second.thinking_cut and first.condition is None)
-    kept = first if failed else second
+    return charged(first, second) if failed else charged(second, first)
+
+
+def charged(kept: EngineAnswer, other: EngineAnswer) -> EngineAnswer:
+    """Returns an answer with what another pass has cost; its own text and what is said of that stay."""
     return replace(
         kept,
-        passes=first.passes + second.passes,
-        thinking_cut=first.thinking_cut or second.thinking_cut,
-        unasked_thinking=first.unasked_thinking or second.unasked_thinking,
-        prompt_tokens=first.prompt_tokens + second.prompt_tokens,
-        cached_prompt_tokens=first.cached_prompt_tokens + second.cached_prompt_tokens,
-        generated_tokens=first.generated_tokens + second.generated_tokens,
-        thinking_tokens=first.thinking_tokens + second.thinking_tokens,
-        costly_tokens=first.costly_tokens + second.costly_tokens,
-        retries=first.retries + second.retries,
+        passes=kept.passes + other.passes,
+        other_thinking_cut=kept.other_thinking_cut or other.thinking_cut or other.other_thinking_cut,
+        unasked_thinking=kept.unasked_thinking or other.unasked_thinking,
+        prompt_tokens=kept.prompt_tokens + other.prompt_tokens,
+        cached_prompt_tokens=kept.cached_prompt_tokens + other.cached_prompt_tokens,
+        generated_tokens=kept.generated_tokens + other.generated_tokens,
+        thinking_tokens=kept.thinking_tokens + other.thinking_tokens,
+        costly_tokens=kept.costly_tokens + other.costly_tokens,
+        retries=kept.retries + other.retries,
     )
 
 

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from spark_llm.conf import resolve_model
 from spark_llm.engine.family import family_for
+from spark_llm.engine.thinking import START
 from spark_llm.engine.types import Reasoning
 from spark_llm.errors import invalid_option
 
 if TYPE_CHECKING:
     from spark_llm.conf import Conf
     from spark_llm.errors import SparkLLMError
+    from spark_llm.router.modes import Family
     from spark_llm.worker.command import Call
 
 MODE: Final = "spark.llm.reasoning.mode"
@@ -58,14 +60,24 @@ def modes_of(call: Call, conf: Conf) -> Modes:
         raise _no_mode(mode, model.name, f"'off', as {family.name} cannot be told to think")
     if mode == "auto" and not family.switchable:
         raise _no_mode(mode, model.name, f"'on', as {family.name} always thinks")
-    off = family.request("off") if family.off is not None and (own or said) else {}
-    on = None if family.on is None else _on(call, conf, family.request("on"), own=own)
+    # vLLM refuses a budget of thinking where it has no parser.
+    enforced = own and family.parser is not None
+    if mode != "off" and own and not (enforced or _splits(family, conf)):
+        raise _no_mode(mode, model.name, f"'off', or a parser for {family.name} in {_MODES}")
+    off = family.request("off") if family.off is not None and (enforced or said) else {}
+    on = None if family.on is None else _on(call, conf, family.request("on"), own=enforced)
     return Modes(mode, Reasoning(fields=off), on)
 
 
 def reasoning_of(modes: Modes) -> Reasoning:
     """Returns what the requests of a call in mode off or on say."""
     return modes.on if modes.mode == "on" and modes.on is not None else modes.off
+
+
+def _splits(family: Family, conf: Conf) -> bool:
+    """Whether thoughts come apart without the family's parser: by their marks, or as the user has said."""
+    args = conf.get("spark.llm.engine.args") or {}
+    return family.start in {"", START} or any(key.replace("_", "-") == "reasoning-parser" for key in args)
 
 
 def _on(call: Call, conf: Conf, fields: dict[str, object], *, own: bool) -> Reasoning:

@@ -79,7 +79,10 @@ class ResultWriter:
             generated[row] = answer.generated_tokens
             retries[row] = answer.retries
             thinking[row] = answer.thinking_tokens
-            reasoned[row], cut[row] = int(answer.reasoned), int(answer.thinking_cut)
+            reasoned[row], cut[row] = (
+                int(answer.reasoned),
+                int(answer.thinking_cut or answer.other_thinking_cut),
+            )
             unasked[row] = int(answer.unasked_thinking)
             costly[row], costly_tokens[row] = int(answer.costly), answer.costly_tokens
         if any(slot.condition is not None for slot in slots):

@@ -5,7 +5,8 @@
            └─► None           another is at it: ask again
     put(text) ─► for all;  give_up() ─► the next one may claim
 
-A claim ends with its task, and when its holder has been silent for a minute: nobody waits for the dead.
+A claim ends with its task, and when its holder has been silent for ten minutes: nobody waits for
+the dead, but a pilot on a CPU takes some.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from spark_llm.worker.port import Port
 
 MINE: Final = object()
-EXPIRY_S: Final = 60.0
+EXPIRY_S: Final = 600.0
 
 
 class Shelf(Protocol):

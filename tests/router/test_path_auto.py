@@ -176,10 +176,67 @@ def test_thinking_that_was_cut_off_is_counted_and_no_answer():
         "b", None, None, 9, 5, 30, "stop", thinking_tokens=29, thinking_cut=True, reasoned=True
     )
     both = merged(first, cut)
-    assert (both.text, both.reasoned, both.thinking_cut) == ("a", False, True)
+    assert (both.text, both.reasoned, both.thinking_cut, both.other_thinking_cut) == ("a", False, False, True)
     assert (both.generated_tokens, both.prompt_tokens, both.passes) == (31, 18, 2)
     whole = merged(first, replace(cut, thinking_cut=False))
     assert (whole.text, whole.reasoned, whole.generated_tokens) == ("b", True, 31)
+
+
+def test_a_hot_draw_of_the_pilot_is_never_an_answer():
+    class Cuts(Recorder):
+        """Right at once; every third row's thinking is cut off, with or without some text after it."""
+
+        def submit(self, requests, sampling):
+            self.asked.append((list(requests), sampling))
+            future, hot = Future(), sampling.temperature > 0
+            future.set_result([self.answer(each.user, sampling.reasoning.on, hot) for each in requests])
+            return future
+
+        def answer(self, user, on, hot):
+            number = int(user.split()[-1].rstrip('"}'))
+            cut = on and number % 3 == 0
+            text = "draw" if hot else ("", "cut")[number % 2] if cut else PLAIN
+            thinking = 30 * on
+            return EngineAnswer(
+                text, None, None, 9, 0, thinking + 1, "stop",
+                thinking_tokens=thinking, thinking_cut=cut, reasoned=on,
+            )  # fmt: skip
+
+    engine, table = Cuts(), rows(0, 90)
+    answers = ask(auto(engine), table)
+    assert [answer.text for answer in answers] == [PLAIN] * 90
+    drawn = [answer for answer in answers if answer.passes == 3]
+    assert sum(sampling.temperature > 0 for _, sampling in engine.asked) == 1
+    assert drawn
+    assert all(one.generated_tokens == 63 and one.other_thinking_cut for one in drawn)
+
+
+def test_an_audit_that_takes_the_router_back_meanwhile_loses_no_row():
+    board, table = Board(), rows(60, 60)
+    ask(auto(Recorder(), board), table)
+    client = auto(Recorder(), remembered=board.text)
+    ask(client, table)
+
+    class Racing(AutoClient):
+        reads = 0
+
+        @property
+        def _fitted(self):
+            self.reads += 1
+            return self.kept if self.reads == 1 else None
+
+        @_fitted.setter
+        def _fitted(self, fitted):
+            self.kept = fitted
+
+    client.__class__, fitted = Racing, client.__dict__.pop("_fitted")
+    client.kept = fitted
+    assert accuracy(table, ask(client, table)) >= 118
+    # Taken back before there was anything to read, and nothing put in its place: the first pass answers.
+    client.kept, client._decide = None, lambda job: {}
+    assert [each.text for each in ask(client, table)] == [
+        WRONG if "hard" in request.user else PLAIN for request in table
+    ]
 
 
 def test_the_pilot_waits_for_the_task_that_is_at_it():
@@ -198,6 +255,19 @@ def test_the_pilot_waits_for_the_task_that_is_at_it():
     table = rows(50, 50)
     assert accuracy(table, ask(client, table)) >= 98
     assert len(waits) == 3
+
+
+def test_a_few_rows_do_not_wait_for_ever_for_the_pilot_of_another_task():
+    board, engine, table = Board(), Recorder(), rows(5, 5)
+    board.holder = "another"
+    client = auto(engine, board)
+    answers = ask(client, table)
+    assert [each.text for each in answers] == [WRONG if "hard" in r.user else PLAIN for r in table]
+    assert not any(each.reasoned for each in answers)
+    assert [each.passes for each in answers] == [1] * 10
+    # The task's next rows ask again.
+    board.holder = None
+    assert accuracy(table, ask(client, table)) == 10
 
 
 def test_a_task_that_ends_without_a_pilot_gives_its_claim_back():

@@ -95,6 +95,15 @@ def test_what_is_told_of_an_answer(reasoning, tokens, text, finish, cut, unasked
     assert told(failed, reasoning) == failed
 
 
+def test_a_thought_that_the_prompt_began_and_the_length_ended_is_no_answer():
+    cut = read_response(Response({"content": "Okay, 9 + 4 is"}, "length"), wrapped=False)
+    found = told(cut, Reasoning(on=True, enforced=False))
+    assert (found.text, found.thinking_cut, found.thinking_tokens) == ("", True, 20)
+    assert told(cut, Reasoning()).text == "Okay, 9 + 4 is"
+    whole = read_response(Response({"content": "Okay, 13"}), wrapped=False)
+    assert told(whole, Reasoning(on=True)).text == "Okay, 13"
+
+
 def test_the_batch_says_the_mode_and_makes_room_for_the_thinking():
     body = json.loads(batch_body([EngineRequest("s", "u")], sampling(on=True, fields=ON, budget_tokens=100)))
     assert body["chat_template_kwargs"] == {"enable_thinking": True}
@@ -159,6 +168,36 @@ def test_the_engine_gets_its_familys_parser(tmp_path):
     own = {"spark.llm.engine.args": '{"reasoning-parser": "deepseek_r1"}'}
     assert "deepseek_r1" in arguments(str(tmp_path), **own)
     assert "--reasoning-parser" not in arguments("Llama-3.1-8B")
+
+
+@pytest.mark.parametrize(
+    "model",
+    ["EXAONE-4.0-32B", "DeepSeek-R1-0528-Qwen3-8B", "QwQ-32B", "Qwen3-4B-Thinking-2507", "Olmo-3-7B-Think",
+     "granite-3.3-8b-instruct", "Hunyuan-A13B-Instruct", "gpt-oss-20b", "Magistral-Small"],
+)  # fmt: skip
+def test_a_family_whose_parser_takes_answers_for_thoughts_gets_none(model):
+    launch = launch_of(parse_conf({}), model, "m", "/s", Machine("cpu", 2), {})
+    assert "--reasoning-parser" not in launch.arguments
+    # Nor does a query that says nothing of reasoning say anything to the model.
+    assert reasoning_of(modes({"spark.llm.model": model})) == Reasoning()
+
+
+def test_where_no_parser_splits_thinking_is_not_budgeted_or_not_asked_for():
+    assert modes({"spark.llm.model": "Qwen3-8B"}, reasoning="on").on.enforced
+    assert not modes({"spark.llm.model": "EXAONE-4.0-32B"}, reasoning="on").on.enforced
+    granite = {"spark.llm.model": "granite-3.3-8b-instruct"}
+    with pytest.raises(SparkLLMError, match="LLM_INVALID_OPTION.*parser for Granite"):
+        modes(granite, reasoning="on")
+    own = granite | {"spark.llm.engine.args": '{"reasoning_parser": "granite"}'}
+    assert modes(own, reasoning="on").on.on
+
+
+def test_marks_of_a_parser_that_does_not_tell_them():
+    launch = launch_of(parse_conf({}), "DeepSeek-V3.1", "m", "/s", Machine("cpu", 2), {})
+    config = launch.arguments[launch.arguments.index("--reasoning-config") + 1]
+    assert json.loads(config) == {"reasoning_start_str": "<think>", "reasoning_end_str": "</think>"}
+    qwen = launch_of(parse_conf({}), "Qwen3-8B", "m", "/s", Machine("cpu", 2), {})
+    assert "--reasoning-config" not in qwen.arguments
 
 
 class Response:

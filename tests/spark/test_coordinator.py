@@ -236,6 +236,14 @@ def test_one_task_claims_and_all_find_what_it_has_put(spark):
     assert claim(2) == claim(1) == {"text": "found"}
 
 
+def test_a_task_that_is_over_claims_nothing(spark):
+    driver = Driver(spark)
+    asks = {"query": "q", "call": "c"}
+    driver.state.end(1)
+    assert "task 1 is over" in driver.ask("claim", task=1, **asks)["error"]
+    assert driver.ask("claim", task=2, **asks) == {"claimed": True}
+
+
 @pytest.mark.parametrize("end", ["gives up", "ends", "is silent"])
 def test_a_claim_ends_with_its_holder(spark, end):
     driver = Driver(spark)
@@ -248,5 +256,7 @@ def test_a_claim_ends_with_its_holder(spark, end):
     elif end == "ends":
         driver.state.end(1)
     else:
-        driver.at(61)
+        driver.at(599)
+        assert driver.ask("claim", task=2, **asks) == {"claimed": False}
+        driver.at(601)
     assert driver.ask("claim", task=2, **asks) == {"claimed": True}

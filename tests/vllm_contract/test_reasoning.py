@@ -73,6 +73,32 @@ def test_no_thinking_is_left_in_the_answer(on, prompt, output, answer, thought):
     assert (text, tokens > 0) == (answer, thought)
 
 
+@pytest.mark.parametrize(("name", "flag"), [("qwen3", "enable_thinking"), ("deepseek_v3", "thinking")])
+def test_a_type_is_enforced_at_once_where_nobody_thinks(name, flag):
+    """With the switch off a parser leaves the answer alone, and its grammar begins with the prompt's end."""
+    from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+    from vllm.reasoning import ReasoningParserManager
+
+    switch = {flag: False}
+    parser = ReasoningParserManager.get_reasoning_parser(name)(Words(), chat_template_kwargs=switch)
+    request = ChatCompletionRequest(messages=[{"role": "user", "content": "?"}], chat_template_kwargs=switch)
+    assert parser.is_reasoning_end([2, 12])
+    assert parser.extract_reasoning("12", request) == (None, "12")
+    on = ReasoningParserManager.get_reasoning_parser(name)(Words(), chat_template_kwargs={flag: True})
+    assert not on.is_reasoning_end([2, 0])
+
+
+@pytest.mark.parametrize("name", ["qwen3", "deepseek_v3"])
+def test_a_budget_of_thinking_knows_the_marks(name, monkeypatch):
+    from vllm.config import reasoning
+
+    monkeypatch.setattr(reasoning, "cached_tokenizer_from_config", lambda model_config: Words())
+    config = reasoning.ReasoningConfig(name, "<think>", "</think>")
+    config.initialize_token_ids(None)
+    assert config.enabled
+    assert (config.reasoning_start_token_ids, config.reasoning_end_token_ids) == ([0], [1])
+
+
 def test_what_is_compiled_all_the_same_can_be_switched_off():
     from vllm.v1.sample.ops import logprobs
 
