@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from pathlib import Path
 
     from prometheus_client import Metric
 
@@ -68,6 +69,13 @@ class VitalsWriter:
             part.replace(self._path)
         except OSError:
             pass
+
+
+def leave_choice(file: str | None, told: Mapping[str, object]) -> None:
+    """Writes what the engine chose when it started, for its supervisor; None, or a full disk: nowhere."""
+    if file is not None:
+        with suppress(OSError):
+            Path(file).write_text(json.dumps(told))
 
 
 def read_vitals(path: Path) -> dict[str, float]:

@@ -15,12 +15,10 @@ Source: vLLM 0.32, v1/engine/core.py (`_initialize_kv_caches`).
 
 from __future__ import annotations
 
-import contextlib
-import json
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from spark_llm.engine.vitals import leave_choice
 from spark_llm.jenga.lengths import RowLengths
 from spark_llm.jenga.waste import JENGA
 from spark_llm.smartspec.vllm_plugin import settings_of
@@ -112,10 +110,10 @@ def _tell(choice: Choice, blocks: int, file: str | None) -> None:
     init_logger("vllm.spark_llm.memory").info(
         "KV cache: %s, %d %s: %s", choice.allocator, blocks, pages, choice.reason
     )
-    if file is not None:
-        told = {"allocator": choice.allocator, "reason": choice.reason, "gain": choice.gain, "pages": blocks}
-        with contextlib.suppress(OSError):
-            Path(file).write_text(json.dumps(told))
+    leave_choice(
+        file,
+        {"allocator": choice.allocator, "reason": choice.reason, "gain": choice.gain, "pages": blocks},
+    )
 
 
 def _told_capacity(vllm_config: VllmConfig, config: KVCacheConfig) -> bool:

@@ -13,12 +13,10 @@ the engine's connector is ours.
 
 from __future__ import annotations
 
-import contextlib
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from spark_llm.engine.vitals import VitalsWriter
+from spark_llm.engine.vitals import VitalsWriter, leave_choice
 from spark_llm.pie.admission import MAX_STALL_SHARE, WINDOW_STEPS, AdmissionCap
 from spark_llm.pie.vllm_layers import MODE, PART
 from spark_llm.smartspec.vllm_plugin import settings_of
@@ -226,6 +224,4 @@ def _tell(settings: dict[str, Any], pages: SharedPages) -> None:
         "Swap: layers, %d blocks, %d of them swap: %s", pages.blocks, pages.shared_blocks, reason
     )
     told = {"mode": MODE, "reason": reason, "host_bytes": settings["host_bytes"], "blocks": pages.blocks}
-    if (file := settings.get("file")) is not None:
-        with contextlib.suppress(OSError):
-            Path(file).write_text(json.dumps(told))
+    leave_choice(settings.get("file"), told)

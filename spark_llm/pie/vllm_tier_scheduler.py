@@ -10,11 +10,9 @@ Inert unless `additional_config` has our part and the connector is `TierConnecto
 
 from __future__ import annotations
 
-import contextlib
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spark_llm.engine.vitals import leave_choice
 from spark_llm.pie.uses import WaitingUses
 from spark_llm.smartspec.vllm_plugin import settings_of
 
@@ -82,6 +80,4 @@ def _tell(settings: dict[str, Any], chunks: int) -> None:
         "Swap: %s, %d blocks in %d bytes: %s", mode, chunks, host_bytes, reason
     )
     told = {"mode": mode, "reason": reason, "host_bytes": host_bytes, "blocks": chunks}
-    if (file := settings.get("file")) is not None:
-        with contextlib.suppress(OSError):
-            Path(file).write_text(json.dumps(told))
+    leave_choice(settings.get("file"), told)

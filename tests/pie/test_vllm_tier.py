@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from own_process import found_by
 
 pytest.importorskip("vllm")
 pytestmark = [pytest.mark.vllm, pytest.mark.slow]
@@ -23,17 +20,8 @@ PREFIX_TOKENS = 18 * 128
 
 @pytest.fixture(scope="module")
 def engines(tmp_path_factory):
-    """What all engines did, in a process of their own: vLLM keeps global state."""
-    folder = tmp_path_factory.mktemp("tier")
-    root = Path(__file__).parents[2]
-    script, file = Path(__file__).with_name("tier_engines.py"), folder / "found.json"
-    path = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, str(script), str(folder), str(file)],
-        env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, timeout=600, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(file.read_text())
+    """What all engines did."""
+    return found_by(Path(__file__).with_name("tier_engines.py"), tmp_path_factory.mktemp("tier"))
 
 
 @pytest.mark.parametrize("name", PASSES)
